@@ -1,0 +1,59 @@
+"""Read, check, extract and write QEMU migration streams.
+
+    >>> import qmig
+    >>> with qmig.open_capture("vm.sav") as capture:          # doctest: +SKIP
+    ...     page = capture.ram["pc.ram"].read(0x100000, 4096)
+
+The names below are the public face; they are loaded when they are first used, so that
+`qmig --version` costs no more than Python itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qmig._version import __version__
+
+if TYPE_CHECKING:
+    from qmig.capture.capture import Capture, open_capture
+    from qmig.errors import (
+        LimitExceededError,
+        MalformedStreamError,
+        MissingPagesError,
+        QmigError,
+        SourceError,
+        StreamError,
+        TruncatedStreamError,
+        UnsupportedStreamError,
+        WriterError,
+    )
+
+__all__ = [
+    "Capture",
+    "LimitExceededError",
+    "MalformedStreamError",
+    "MissingPagesError",
+    "QmigError",
+    "SourceError",
+    "StreamError",
+    "TruncatedStreamError",
+    "UnsupportedStreamError",
+    "WriterError",
+    "__version__",
+    "open_capture",
+]
+
+_IN_CAPTURE = frozenset({"Capture", "open_capture"})
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'qmig' has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module("qmig.capture.capture" if name in _IN_CAPTURE else "qmig.errors")
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,399 @@
+"""Random-access bytes over a file, a pipe or a decompressor; errors name file and offset.
+
+A `Source` numbers its bytes from 0: those of the file, or those that come out of a decompressor
+or a pipe. `Cursor` reads it in order. A `ForwardSource` (pipe, decompressor) produces its bytes
+once and keeps only what its reader has not released.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from qmig.errors import SourceError, TruncatedStreamError
+from qmig.limits import MIB, RETAINED_IN_MEMORY_LEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+CHUNK_LEN: Final = MIB
+_CURSOR_CHUNK_LEN: Final = 64 * 1024
+_ZEROS: Final = bytes(64 * 1024)
+
+
+class Source(ABC):
+    """Bytes at offsets.
+
+    Attributes:
+        name: the file's name as the user gave it, with its decompressor where there is one.
+        seekable: whether every byte can be read at any time.
+    """
+
+    name: str
+    seekable: bool = True
+
+    @abstractmethod
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes at `offset`; fewer only at the end of data.
+
+        Raises:
+            SourceError: the bytes cannot be read, or are no longer kept.
+        """
+
+    @abstractmethod
+    def end(self) -> int | None:
+        """Return the offset behind the last byte, or None while that is not known."""
+
+    def window(self, offset: int, length: int) -> memoryview:
+        """Return like `read_at`, without a copy where possible; valid until the next call."""
+        return memoryview(self.read_at(offset, length))
+
+    def release(self, offset: int) -> None:
+        """Tell that nothing before `offset` will be asked for again."""
+
+    def close(self) -> None:
+        """Give back what the source holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class FileSource(Source):
+    """A regular file or a block device.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SourceError: it cannot be opened, or is a directory, a socket or the like.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = os.fspath(path)
+        self._buffer = bytearray()
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot open: {_reason(error)}", path=self.name) from error
+        try:
+            self._end = self._measure()
+        except SourceError:
+            os.close(self._fd)
+            raise
+
+    def _measure(self) -> int:
+        mode = os.fstat(self._fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise SourceError(
+                "is a directory", path=self.name, hint="give the files in it by their names"
+            )
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise SourceError(
+                "is not a file or block device",
+                path=self.name,
+                hint="a pipe can be read as standard input: qmig inspect - < PIPE",
+            )
+        return os.lseek(self._fd, 0, os.SEEK_END)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See `Source.read_at`."""
+        length = min(length, self._end - offset)
+        if length <= 0:
+            return b""
+        try:
+            data = os.pread(self._fd, length, offset)
+            while len(data) < length:
+                more = os.pread(self._fd, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except (OSError, OverflowError) as error:
+            raise self._unreadable(offset, error) from error
+        return data
+
+    def window(self, offset: int, length: int) -> memoryview:
+        """See `Source.window`; one buffer is used again and again."""
+        length = min(length, self._end - offset)
+        if length <= 0:
+            return memoryview(b"")
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+        view = memoryview(self._buffer)[:length]
+        filled = 0
+        try:
+            while filled < length:
+                count = os.preadv(self._fd, [view[filled:]], offset + filled)
+                if count == 0:
+                    break
+                filled += count
+        except OSError as error:
+            raise self._unreadable(offset + filled, error) from error
+        return view[:filled]
+
+    def end(self) -> int | None:
+        """Return the length of the file."""
+        return self._end
+
+    def next_data(self, offset: int) -> int:
+        """Return the first offset from `offset` on that is not in a hole; the end if none is."""
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError:  # behind the last data, or a file system without holes
+            return self._end if self.read_at(offset, 1) == b"" else offset
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _unreadable(self, offset: int, error: Exception) -> SourceError:
+        return SourceError(f"cannot read at 0x{offset:08x}: {_reason(error)}", path=self.name)
+
+
+class ForwardSource(Source):
+    """Bytes that come once, in order: a pipe or a decompressor.
+
+    Args:
+        chunks: the bytes; an error that it raises is passed on when its place is reached.
+        name: for errors.
+        keep_all: keep every byte (in a temporary file), so that the source is seekable.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], *, name: str, keep_all: bool = False) -> None:
+        self.name = name
+        self.seekable = keep_all
+        self._chunks = chunks
+        self._keep = _Retained()
+        self._ended = False
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See `Source.read_at`."""
+        if offset < self._keep.start:
+            raise SourceError(
+                f"byte 0x{offset:08x} has gone by and is not kept",
+                path=self.name,
+                hint="save the data to a file and read that",
+            )
+        self._pull(offset + length)
+        return self._keep.read(offset, length)
+
+    def _pull(self, upto: int) -> None:
+        while self._keep.end < upto and not self._ended:
+            try:
+                self._keep.append(next(self._chunks))
+            except StopIteration:
+                self._ended = True
+
+    def end(self) -> int | None:
+        """Return the offset behind the last byte once it has been reached."""
+        return self._keep.end if self._ended else None
+
+    def release(self, offset: int) -> None:
+        """Forget what is before `offset`, unless everything is kept."""
+        if not self.seekable:
+            self._pull(offset)
+            self._keep.release(offset)
+
+    def close(self) -> None:
+        """Give back the temporary file, and stop the producer."""
+        self._keep.close()
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+
+class _Retained:
+    """A range of bytes that grows at its end and shrinks at its start.
+
+    Up to `RETAINED_IN_MEMORY_LEN` it stays in memory; then it moves to a temporary file, with
+    holes where it is zero.
+    """
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.end = 0
+        self._memory = bytearray()  # bytes [start, end) while there is no file
+        self._file: IO[bytes] | None = None  # byte n at file position n - _file_base
+        self._file_base = 0
+
+    def append(self, data: bytes) -> None:
+        if self._file is None and self.end - self.start > RETAINED_IN_MEMORY_LEN:
+            self._file = tempfile.TemporaryFile(prefix="qmig-")  # noqa: SIM115
+            self._file_base = self.start
+            self._write(self.start, bytes(self._memory))
+            self._memory.clear()
+        if self._file is not None:
+            self._write(self.end, data)
+        else:
+            self._memory += data
+        self.end += len(data)
+
+    def _write(self, offset: int, data: bytes) -> None:
+        if self._file is None:
+            return
+        fd = self._file.fileno()
+        position = offset - self._file_base
+        step = len(_ZEROS)
+        for at in range(0, len(data), step):
+            piece = data[at : at + step]
+            if piece != _ZEROS[: len(piece)]:
+                _pwrite_all(fd, piece, position + at)
+        os.ftruncate(fd, position + len(data))
+
+    def read(self, offset: int, length: int) -> bytes:
+        length = max(0, min(length, self.end - offset))
+        if self._file is not None:
+            return os.pread(self._file.fileno(), length, offset - self._file_base)
+        at = offset - self.start
+        return bytes(self._memory[at : at + length])
+
+    def release(self, offset: int) -> None:
+        offset = min(offset, self.end)
+        if offset <= self.start:
+            return
+        if self._file is None:
+            del self._memory[: offset - self.start]
+        elif offset == self.end:
+            self._file.close()
+            self._file = None
+        self.start = offset
+
+    def close(self) -> None:
+        self._memory.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Cursor:
+    """A position in a source, read in order; what `qmig.wire.gate` reads records from.
+
+    Args:
+        source: where the bytes are.
+        offset: where to start.
+        limit: no byte at or behind this offset belongs to the reader (None: the source's end).
+    """
+
+    __slots__ = ("_base", "_chunk", "limit", "offset", "source")
+
+    def __init__(self, source: Source, offset: int = 0, *, limit: int | None = None) -> None:
+        self.source = source
+        self.offset = offset
+        self.limit = limit
+        self._chunk = b""
+        self._base = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the source, for errors."""
+        return self.source.name
+
+    def peek(self, length: int) -> bytes:
+        """Return up to `length` bytes from here without moving; fewer at the end."""
+        if self.limit is not None:
+            length = max(0, min(length, self.limit - self.offset))
+        at = self.offset - self._base
+        if at < 0 or at + length > len(self._chunk):
+            self._chunk = self.source.read_at(self.offset, max(length, _CURSOR_CHUNK_LEN))
+            self._base = self.offset
+            at = 0
+        return self._chunk[at : at + length]
+
+    def advance(self, length: int) -> None:
+        """Move on."""
+        self.offset += length
+
+    def at_end(self) -> bool:
+        """Tell whether no byte is left."""
+        return not self.peek(1)
+
+    def read_exact(self, length: int, *, what: str, field: str | None = None) -> bytes:
+        """Return exactly `length` bytes and move on.
+
+        Raises:
+            TruncatedStreamError: fewer are left.
+        """
+        data = self.peek(length)
+        if len(data) < length:
+            raise self.truncated(length, len(data), what=what, field=field)
+        self.offset += length
+        return data
+
+    def skip(self, length: int, *, what: str, field: str | None = None) -> None:
+        """Move over `length` bytes that must be there, without reading them all.
+
+        Raises:
+            TruncatedStreamError: fewer are left.
+        """
+        target = self.offset + length
+        end = self.source.end()
+        if self.limit is not None:
+            end = self.limit if end is None else min(end, self.limit)
+        if end is None:  # a forward source: walk through it
+            while self.offset < target:
+                step = min(CHUNK_LEN, target - self.offset)
+                self.read_exact(step, what=what, field=field)
+                self.source.release(self.offset)
+            return
+        if target > end:
+            raise self.truncated(length, max(0, end - self.offset), what=what, field=field)
+        self.offset = target
+
+    def truncated(
+        self, wanted_len: int, available_len: int, *, what: str, field: str | None = None
+    ) -> TruncatedStreamError:
+        """Return the error for data that ends inside a record at this position."""
+        return TruncatedStreamError(
+            path=self.name,
+            offset=self.offset,
+            record=what,
+            field=field,
+            wanted_len=wanted_len,
+            available_len=available_len,
+            hint="the file is cut short, or its save was not finished",
+        )
+
+
+def iter_file(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield what a pipe gives, in pieces as they come."""
+    while data := os.read(stream.fileno(), CHUNK_LEN):
+        yield data
+
+
+def iter_source(source: Source, offset: int) -> Iterator[bytes]:
+    """Yield a source's bytes from `offset` to its end, releasing what has been read."""
+    while data := source.read_at(offset, CHUNK_LEN):
+        yield data
+        offset += len(data)
+        source.release(offset)
+
+
+def source_name(path: str | os.PathLike[str]) -> str:
+    """Return a file's name for people; `-` is standard input."""
+    return "standard input" if os.fspath(path) == "-" else str(Path(path))
+
+
+def _pwrite_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view = view[count:]
+        offset += count
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

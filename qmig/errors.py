@@ -1,0 +1,160 @@
+"""What qmig raises, and nothing else leaves the public API for bad data.
+
+::
+
+    QmigError
+    ├── SourceError              cannot open, read or seek; or not a file qmig knows
+    ├── StreamError              something is wrong at a byte
+    │   ├── TruncatedStreamError   the data ends inside a record
+    │   ├── MalformedStreamError   a value that the format does not allow
+    │   │   └── LimitExceededError   a length or count above qmig.limits
+    │   └── UnsupportedStreamError legal, but not handled: never skipped in silence
+    ├── MissingPagesError        the capture does not hold these pages
+    └── WriterError              asked to write what the format cannot express
+
+The text of each is one line: file, byte offset, record, field, expected, found, what to do.
+"""
+
+from __future__ import annotations
+
+
+class QmigError(Exception):
+    """Base of all errors of qmig; its text is one line for people."""
+
+
+class SourceError(QmigError):
+    """A file cannot be opened, read or positioned, or is of another kind.
+
+    Attributes:
+        path: the name of the file as the user gave it.
+        reason: what is the matter.
+        hint: what the user can do, or None.
+    """
+
+    def __init__(self, reason: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return join_hint(f"{self.path}: {self.reason}", self.hint)
+
+
+class StreamError(QmigError):
+    """Something is wrong with a stream, at a byte.
+
+    Attributes:
+        path: name of the file (with its decompressor where there is one).
+        offset: byte offset in that file, or in the data that its decompressor gives.
+        record: the record that was being read, in words.
+        field: the field in it, under QEMU's name, or None.
+        expected: what the format wants there.
+        found: what stood there.
+        hint: what the user can do, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        offset: int,
+        record: str,
+        expected: str,
+        found: str,
+        field: str | None = None,
+        path: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(record)
+        self.path = path
+        self.offset = offset
+        self.record = record
+        self.field = field
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        what = f"{self.record}: {self.field}" if self.field else self.record
+        line = (
+            f"{where}0x{self.offset:08x} {what}: expected {self.expected}, found {self.found}"
+        )
+        return join_hint(line, self.hint)
+
+
+class TruncatedStreamError(StreamError):
+    """The data ends inside a record.
+
+    Attributes:
+        wanted_len: bytes that the record needs at `offset`.
+        available_len: bytes that are there.
+    """
+
+    def __init__(
+        self,
+        *,
+        offset: int,
+        record: str,
+        wanted_len: int,
+        available_len: int,
+        field: str | None = None,
+        path: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(
+            offset=offset,
+            record=record,
+            field=field,
+            path=path,
+            expected=f"{wanted_len} bytes",
+            found=f"end of data after {available_len}",
+            hint=hint,
+        )
+        self.wanted_len = wanted_len
+        self.available_len = available_len
+
+
+class MalformedStreamError(StreamError):
+    """A value that the format does not allow."""
+
+
+class LimitExceededError(MalformedStreamError):
+    """A length or a count is above its ceiling in `qmig.limits`; raised before it is believed."""
+
+
+class UnsupportedStreamError(StreamError):
+    """Legal in a stream, but not handled by qmig."""
+
+
+class MissingPagesError(QmigError):
+    """The capture does not hold these pages of a block.
+
+    Attributes:
+        block: name of the RAM block.
+        addr: first byte in the block that is not there.
+        length: how many bytes from there are not there.
+        reason: why, as far as the capture tells.
+    """
+
+    def __init__(self, *, block: str, addr: int, length: int, reason: str) -> None:
+        super().__init__(reason)
+        self.block = block
+        self.addr = addr
+        self.length = length
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"RAM block {self.block!r}: {self.length} bytes at 0x{self.addr:x} are not in the "
+            f"capture: {self.reason}"
+        )
+
+
+class WriterError(QmigError):
+    """Asked to write something that the format cannot express."""
+
+
+def join_hint(line: str, hint: str | None) -> str:
+    """Append a hint to an error line, where there is one."""
+    return f"{line}; {hint}" if hint else line

@@ -1,0 +1,85 @@
+"""Ceilings that are applied before a length or count from a stream is believed.
+
+Each has its reason. They are far above what a real QEMU writes and far below what hurts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# vl.c allows machine names of any length; the longest of QEMU's own has 27 characters.
+MAX_MACHINE_NAME_LEN: Final = 255
+
+# QEMU knows about 30 capabilities, of which it records two; the count field is 32 bits wide.
+MAX_CAPABILITIES: Final = 1024
+
+# A vmdescription of a machine with 255 vCPUs and 30 devices has 4 MiB; QEMU's script looks at the
+# last 10 MB of a file only, so nobody has seen a larger one survive.
+MAX_VMDESC_LEN: Final = 64 * MIB
+
+# JSON nesting: real ones have 20 levels at most; Python's own parser recurses.
+MAX_VMDESC_DEPTH: Final = 200
+
+# Blocks of RAM: one for each DIMM (256), each PCI ROM and video memory (some per device).
+MAX_RAM_BLOCKS: Final = 16384
+
+# 2**56 bytes: four times the physical address space of any CPU that QEMU emulates.
+MAX_BLOCK_LEN: Final = 1 << 56
+
+# Sections that are kept one by one (FULL and START); PART and END are folded by handler.
+# A pc with 255 vCPUs has 1,300.
+MAX_SECTIONS: Final = 50_000
+
+# Commands that are kept one by one. A postcopy migration sends a few DISCARDs for each block.
+MAX_COMMANDS: Final = 50_000
+
+# Bytes of one device section that are searched for its footer, where nothing else tells its end.
+# A virtio-gpu with its resources, and a VFIO device with internal memory, can be this large.
+MAX_OPAQUE_SECTION_LEN: Final = 4096 * MIB
+
+# How much behind the first device section is searched for the vmdescription.
+VMDESC_SEARCH_LEN: Final = 96 * MIB
+
+# The length of a PACKAGED blob (QEMU: MAX_VM_CMD_PACKAGED_SIZE in migration/savevm.c).
+MAX_PACKAGED_LEN: Final = 1 << 27
+
+# Channels: the id is one byte.
+MAX_CHANNELS: Final = 256
+
+# Page count of a 3.x packet: x-multifd-page-count, 16 unless set by hand.
+MAX_PACKET_2018_PAGES: Final = 10_000
+
+# A compressed packet: zlib and zstd can grow incompressible data by far less than 2 times, and a
+# packet holds MULTIFD_PACKET_SIZE bytes of pages (512 KiB).
+MAX_PACKET_PAYLOAD_LEN: Final = 2 * MIB
+
+# A device-state packet; VFIO sends 1 MiB at a time (VFIO_MIG_DEFAULT_DATA_BUFFER_SIZE).
+MAX_DEVICE_STATE_PACKET_LEN: Final = 256 * MIB
+
+# A zstd frame may ask its decoder for this window; multifd-zstd-level 20 asks for 128 MiB.
+MAX_ZSTD_WINDOW_LEN: Final = 128 * MIB
+
+# The domain XML with its cookie in a libvirt image; libvirt itself pads with 64 KiB.
+MAX_LIBVIRT_DATA_LEN: Final = 64 * MIB
+
+# Leading zero bytes that are searched for a stream (`file:PATH,offset=N`).
+MAX_STREAM_START_OFFSET: Final = 256 * MIB
+
+# A wrapper inside a wrapper (a libvirt image in a .gz); no one has more than two.
+MAX_CONTAINER_DEPTH: Final = 4
+
+# An lzop block: the tool writes 256 KiB ones and accepts up to 64 MiB.
+MAX_LZOP_BLOCK_LEN: Final = 64 * MIB
+
+# Bytes of a pipe or decompressor kept in memory so that a reader can look back; more than that
+# goes to a temporary file.
+RETAINED_IN_MEMORY_LEN: Final = 16 * MIB
+
+# Runs of pages kept for the count of pages that were sent again: 16 bytes each.
+MAX_SEEN_INTERVALS: Final = 2_000_000
+
+# Runs of pages kept for random access to RAM: about 32 bytes each.
+MAX_PAGE_RUNS: Final = 128_000_000

@@ -1,0 +1,231 @@
+"""A wire record declared once: construct schema, typed fields, dtype and documentation.
+
+A record is a class whose attributes are declared with `wire`::
+
+    class FooterRecord(WireRecord):
+        mark: int = wire(Const(0x7E, Int8ub), "section footer")
+        section_id: int = wire(Int32ub, "id of the section that ends here")
+
+From that one declaration come the construct `Struct` (`SCHEMA`), the typed attributes, the
+fixed part's byte layout (`field_table`), a numpy dtype for bulk work (`dtype_of`), a compiled
+`struct.Struct` for hot loops (`fast_struct`) and the tables in `docs/format/`.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+
+from construct import (
+    Array,
+    Bytes,
+    Const,
+    Construct,
+    FormatField,
+    GreedyBytes,
+    Int8ub,
+    Int32ub,
+    Int32ul,
+    Prefixed,
+    Renamed,
+    Struct,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Counted(Prefixed):  # type: ignore[misc]  # construct has no types
+    """Bytes behind their own length; not NUL-terminated.
+
+    Args:
+        lengthfield: the construct integer that holds the length.
+        max_len: the ceiling that a reader applies before it believes the length.
+        word: what the documentation calls it.
+    """
+
+    def __init__(self, lengthfield: Construct, *, max_len: int, word: str) -> None:
+        super().__init__(lengthfield, GreedyBytes)
+        self.max_len = max_len
+        self.word = word
+
+
+COUNTED_STRING: Final = Counted(Int8ub, max_len=255, word="counted string (u8 length)")
+
+
+def counted32(*, max_len: int) -> Counted:
+    """Return bytes behind a be32 length of at most `max_len`."""
+    return Counted(Int32ub, max_len=max_len, word="counted bytes (be32 length)")
+
+
+class _WireField:
+    __slots__ = ("doc", "subcon")
+
+    def __init__(self, subcon: Construct, doc: str) -> None:
+        self.subcon = subcon
+        self.doc = doc
+
+
+def wire(subcon: Construct, doc: str, *, default: object = None) -> Any:  # noqa: ANN401
+    """Declare one field of a `WireRecord`.
+
+    Args:
+        subcon: the construct that parses and builds the field.
+        doc: meaning and unit, one line; it appears in `docs/format/`.
+        default: accepted for type checkers only; constants fill themselves in.
+    """
+    return _WireField(subcon, doc)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(wire,))
+class WireRecord:
+    """Base of all wire records; see the module's text.
+
+    Attributes:
+        SCHEMA: the construct `Struct` of all fields, in order.
+        DOCS: field name -> its one-line description.
+    """
+
+    SCHEMA: ClassVar[Any]
+    DOCS: ClassVar[dict[str, str]]
+    _constants: ClassVar[dict[str, object]]
+
+    def __init_subclass__(cls) -> None:
+        declared = {k: v for k, v in vars(cls).items() if isinstance(v, _WireField)}
+        for name in declared:
+            delattr(cls, name)
+        cls.SCHEMA = Struct(*(name / field.subcon for name, field in declared.items()))
+        cls.DOCS = {name: field.doc for name, field in declared.items()}
+        cls._constants = {
+            name: field.subcon.value
+            for name, field in declared.items()
+            if isinstance(field.subcon, Const)
+        }
+
+    def __init__(self, **values: object) -> None:
+        for name in self.DOCS:
+            value = values.pop(name, self._constants.get(name))
+            if value is None:
+                raise TypeError(f"{type(self).__name__}: no value for {name}")
+            setattr(self, name, value)
+        if values:
+            raise TypeError(f"{type(self).__name__}: no such field: {', '.join(values)}")
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Parse exactly one record; construct's errors pass through (use `gate` for input)."""
+        container = cls.SCHEMA.parse(data)
+        return cls(**{name: container[name] for name in cls.DOCS})
+
+    def build(self) -> bytes:
+        """Return the record's bytes."""
+        built: bytes = self.SCHEMA.build(self.as_dict())
+        return built
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return field name -> value, in wire order."""
+        return {name: getattr(self, name) for name in self.DOCS}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.as_dict() == other.as_dict()  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]  # records are mutable, as construct's are
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.as_dict().items())
+        return f"{type(self).__name__}({fields})"
+
+
+R = TypeVar("R", bound=WireRecord)
+
+
+def byte_swapped(record: type[R]) -> type[R]:
+    """Return a little-endian record as a big-endian host writes it: the same fields."""
+    fields = {
+        subcon.name: wire(_swap(plain(subcon)), record.DOCS[subcon.name])
+        for subcon in record.SCHEMA.subcons
+    }
+    name = f"{record.__name__}BigEndian"
+    swapped: type[R] = type(name, record.__bases__, {"__doc__": record.__doc__, **fields})
+    return swapped
+
+
+def _swap(subcon: Construct) -> Construct:
+    if isinstance(subcon, Array):
+        return Array(subcon.count, _swap(subcon.subcon))
+    return Int32ub if subcon is Int32ul else subcon
+
+
+def plain(subcon: Construct) -> Construct:
+    """Return a construct without its name and constant wrappers."""
+    while isinstance(subcon, Renamed | Const):
+        subcon = subcon.subcon
+    return subcon
+
+
+def subcon_of(record: type[WireRecord], field: str) -> Construct:
+    """Return the construct of one field, without its wrappers."""
+    for subcon in record.SCHEMA.subcons:
+        if subcon.name == field:
+            return plain(subcon)
+    raise KeyError(field)
+
+
+@cache
+def field_table(record: type[WireRecord]) -> dict[str, tuple[int, int]]:
+    """Return field -> (offset, length) in bytes for the fields before the first counted one."""
+    table: dict[str, tuple[int, int]] = {}
+    offset = 0
+    for subcon in record.SCHEMA.subcons:
+        if isinstance(plain(subcon), Counted):
+            break
+        table[subcon.name] = (offset, subcon.sizeof())
+        offset += subcon.sizeof()
+    return table
+
+
+@cache
+def fixed_len(record: type[WireRecord]) -> int:
+    """Return the length in bytes of a record without counted fields."""
+    length: int = record.SCHEMA.sizeof()
+    return length
+
+
+_CODES: Final = {"B": "u1", "H": "u2", "L": "u4", "Q": "u8"}
+
+
+@cache
+def dtype_of(record: type[WireRecord]) -> np.dtype[Any]:
+    """Return the packed numpy dtype of a fixed-length record, derived from its schema."""
+    import numpy as np
+
+    return np.dtype([(s.name, *_numpy_type(plain(s))) for s in record.SCHEMA.subcons])
+
+
+def _numpy_type(subcon: Construct) -> tuple[Any, ...]:
+    if isinstance(subcon, FormatField):
+        order, code = subcon.fmtstr[0], subcon.fmtstr[1]
+        return (f"{order}{_CODES[code]}",)
+    if isinstance(subcon, Array):
+        return (*_numpy_type(plain(subcon.subcon)), (subcon.count,))
+    return (f"V{subcon.sizeof()}",)
+
+
+@cache
+def fast_struct(record: type[WireRecord]) -> struct.Struct:
+    """Return a `struct.Struct` of a record made of integers and bytes, for hot loops.
+
+    Raises:
+        TypeError: the record has a field that `struct` cannot express in this byte order.
+    """
+    code = [">"]
+    for renamed in record.SCHEMA.subcons:
+        subcon = plain(renamed)
+        if isinstance(subcon, FormatField) and subcon.fmtstr[0] == ">":
+            code.append(subcon.fmtstr[1])
+        elif isinstance(subcon, Bytes):
+            code.append(f"{subcon.sizeof()}s")
+        else:
+            raise TypeError(f"{record.__name__}.{renamed.name} has no struct code")
+    return struct.Struct("".join(code))
