@@ -71,8 +71,8 @@ MAX_STREAM_START_OFFSET: Final = 256 * MIB
 # A wrapper inside a wrapper (a libvirt image in a .gz); no one has more than two.
 MAX_CONTAINER_DEPTH: Final = 4
 
-# An lzop block: the tool writes 256 KiB ones and accepts up to 64 MiB.
-MAX_LZOP_BLOCK_LEN: Final = 64 * MIB
+# An lzop block: the tool writes 256 KiB ones. LZO can grow 255 times, and a decoder has no bound.
+MAX_LZOP_BLOCK_LEN: Final = 256 * KIB
 
 # Bytes of a pipe or decompressor kept in memory so that a reader can look back; more than that
 # goes to a temporary file.

@@ -7,6 +7,8 @@ once and keeps only what its reader has not released.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import stat
 import tempfile
@@ -14,7 +16,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
-from qmig.errors import SourceError, TruncatedStreamError
+from qmig.errors import SourceError, StreamError, TruncatedStreamError
 from qmig.limits import MIB, RETAINED_IN_MEMORY_LEN
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 CHUNK_LEN: Final = MIB
+SPAN_MIN_LEN: Final = 128 * 1024  # more than the longest page record, a name and 64 KiB
+SPAN_LEN: Final = 4 * MIB
 _CURSOR_CHUNK_LEN: Final = 64 * 1024
 _ZEROS: Final = bytes(64 * 1024)
 
@@ -32,10 +36,13 @@ class Source(ABC):
     Attributes:
         name: the file's name as the user gave it, with its decompressor where there is one.
         seekable: whether every byte can be read at any time.
+        failure: why the data ends where it ends, where a decompressor had to give up.
     """
 
     name: str
     seekable: bool = True
+    failure: StreamError | None = None
+    _span: tuple[bytes, int] = (b"", 0)
 
     @abstractmethod
     def read_at(self, offset: int, length: int) -> bytes:
@@ -49,9 +56,16 @@ class Source(ABC):
     def end(self) -> int | None:
         """Return the offset behind the last byte, or None while that is not known."""
 
-    def window(self, offset: int, length: int) -> memoryview:
-        """Return like `read_at`, without a copy where possible; valid until the next call."""
-        return memoryview(self.read_at(offset, length))
+    def span(self, offset: int) -> tuple[mmap.mmap | bytes, int]:
+        """Return a buffer around `offset`, and the offset of its first byte.
+
+        It holds at least `SPAN_MIN_LEN` bytes from `offset` on, or all up to the end of data; it
+        may be the whole file, mapped.
+        """
+        data, base = self._span
+        if not base <= offset <= base + len(data) - SPAN_MIN_LEN:
+            data, base = self._span = self.read_at(offset, SPAN_LEN), offset
+        return data, base
 
     def release(self, offset: int) -> None:
         """Tell that nothing before `offset` will be asked for again."""
@@ -83,7 +97,9 @@ class FileSource(Source):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
-        self._buffer = bytearray()
+        self._map: mmap.mmap | None = None
+        self._mappable = False
+        self._released = 0
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
@@ -106,7 +122,10 @@ class FileSource(Source):
                 path=self.name,
                 hint="a pipe can be read as standard input: qmig inspect - < PIPE",
             )
-        return os.lseek(self._fd, 0, os.SEEK_END)
+        end = os.lseek(self._fd, 0, os.SEEK_END)
+        # A block device that cannot be read would kill a process that has it mapped.
+        self._mappable = stat.S_ISREG(mode) and end > 0
+        return end
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Source.read_at`."""
@@ -124,24 +143,23 @@ class FileSource(Source):
             raise self._unreadable(offset, error) from error
         return data
 
-    def window(self, offset: int, length: int) -> memoryview:
-        """See `Source.window`; one buffer is used again and again."""
-        length = min(length, self._end - offset)
-        if length <= 0:
-            return memoryview(b"")
-        if len(self._buffer) < length:
-            self._buffer = bytearray(length)
-        view = memoryview(self._buffer)[:length]
-        filled = 0
-        try:
-            while filled < length:
-                count = os.preadv(self._fd, [view[filled:]], offset + filled)
-                if count == 0:
-                    break
-                filled += count
-        except OSError as error:
-            raise self._unreadable(offset + filled, error) from error
-        return view[:filled]
+    def span(self, offset: int) -> tuple[mmap.mmap | bytes, int]:
+        """Return the file mapped into memory, where it can be mapped."""
+        if self._map is None and self._mappable:
+            self._mappable = False
+            with contextlib.suppress(OSError, ValueError):  # then it is read instead
+                self._map = mmap.mmap(self._fd, self._end, prot=mmap.PROT_READ)
+        if self._map is None:
+            return super().span(offset)
+        return self._map, 0
+
+    def release(self, offset: int) -> None:
+        """Give back the memory of mapped pages before `offset`; they can be read again."""
+        end = offset & -mmap.PAGESIZE
+        if self._map is not None and end != self._released:
+            start = self._released if end > self._released else 0
+            self._map.madvise(mmap.MADV_DONTNEED, start, end - start)
+            self._released = end
 
     def end(self) -> int | None:
         """Return the length of the file."""
@@ -156,6 +174,9 @@ class FileSource(Source):
 
     def close(self) -> None:
         """Close the file."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -168,7 +189,7 @@ class ForwardSource(Source):
     """Bytes that come once, in order: a pipe or a decompressor.
 
     Args:
-        chunks: the bytes; an error that it raises is passed on when its place is reached.
+        chunks: the bytes; a `StreamError` that it raises ends the data and becomes `failure`.
         name: for errors.
         keep_all: keep every byte (in a temporary file), so that the source is seekable.
     """
@@ -197,6 +218,9 @@ class ForwardSource(Source):
                 self._keep.append(next(self._chunks))
             except StopIteration:
                 self._ended = True
+            except StreamError as error:  # what came before it is still good
+                self._ended = True
+                self.failure = error
 
     def end(self) -> int | None:
         """Return the offset behind the last byte once it has been reached."""
@@ -355,8 +379,10 @@ class Cursor:
 
     def truncated(
         self, wanted_len: int, available_len: int, *, what: str, field: str | None = None
-    ) -> TruncatedStreamError:
+    ) -> StreamError:
         """Return the error for data that ends inside a record at this position."""
+        if self.source.failure is not None:
+            return self.source.failure
         return TruncatedStreamError(
             path=self.name,
             offset=self.offset,

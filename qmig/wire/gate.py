@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from construct import ConstructError
 
-from qmig.errors import LimitExceededError, MalformedStreamError, TruncatedStreamError
+from qmig.errors import LimitExceededError, MalformedStreamError
 from qmig.wire.record import Counted, WireRecord, field_table, plain
 
 if TYPE_CHECKING:
     from construct import Construct
+
+    from qmig.errors import StreamError
 
 R = TypeVar("R", bound=WireRecord)
 
@@ -37,6 +39,9 @@ class RecordReader(Protocol):
     def advance(self, length: int) -> None:
         """Move on over bytes that `peek` has returned."""
 
+    def truncated(self, wanted_len: int, available_len: int, *, what: str) -> StreamError:
+        """Return the error for data that ends inside a record at this position."""
+
 
 def read_record(reader: RecordReader, record: type[R], *, what: str) -> R:
     """Read one record at the reader's position and move behind it.
@@ -55,13 +60,7 @@ def read_record(reader: RecordReader, record: type[R], *, what: str) -> R:
     length = _record_len(reader, record, what)
     data = reader.peek(length)
     if len(data) < length:
-        raise TruncatedStreamError(
-            path=reader.name,
-            offset=start,
-            record=what,
-            wanted_len=length,
-            available_len=len(data),
-        )
+        raise reader.truncated(length, len(data), what=what)
     try:
         parsed = record.parse(data)
     except ConstructError as error:

@@ -1,0 +1,192 @@
+"""Where a section ends that qmig has no grammar for.
+
+No section has a length. In order of trust: the vmdescription's sizes with the footer where they
+say; the footer found by search, with a plausible element behind it; without footers the
+vmdescription alone; and with neither the next thing that looks like a section header, which is a
+guess and said to be one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from qmig.limits import MAX_OPAQUE_SECTION_LEN, MAX_VMDESC_LEN, MIB, VMDESC_SEARCH_LEN
+from qmig.wire.framing import (
+    MIG_CMD_LEN,
+    FooterRecord,
+    MigCmd,
+    QemuVmSection,
+
+    VmDescriptionHead,
+)
+from qmig.wire.record import fast_struct, fixed_len
+from qmig.wire.vmdesc import VmDescError, VmDescription, parse_vmdescription
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from qmig.capture.source import Cursor, Source
+
+FOOTER_LEN: Final = fixed_len(FooterRecord)
+_VMDESC_HEAD_LEN: Final = fixed_len(VmDescriptionHead)
+_SEARCH_LEN: Final = MIB
+_LOOK_LEN: Final = 300  # a section header with the longest name
+_MOST_CANDIDATES: Final = 16  # of texts that look like a vmdescription and are not
+_NAME_LEN_AT: Final = 5  # type and id stand before it
+_MOST_INSTANCE: Final = 1 << 16
+_MOST_VERSION: Final = 1000
+_MOST_ID: Final = 1 << 16
+_PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
+# 0x06, be32 length, JSON of an object
+_VMDESC_LOOK: Final = re.compile(rb"\x06[\x00-\x04]...\{ ?\"", re.DOTALL)
+# 0x04, an id below 65536, a name that starts with a printable byte
+_FULL_LOOK: Final = re.compile(rb"\x04\x00\x00..[\x01-\xff][\x21-\x7e]", re.DOTALL)
+
+
+class FoundVmDescription(NamedTuple):
+    """A vmdescription found ahead of its turn.
+
+    Attributes:
+        offset: of its type byte.
+        length: of head and JSON.
+        description: what it says.
+    """
+
+    offset: int
+    length: int
+    description: VmDescription
+
+
+def footer_bytes(section_id: int) -> bytes:
+    """Return the footer of a section."""
+    return FooterRecord(section_id=section_id).build()
+
+
+def find_vmdescription(source: Source, from_offset: int) -> FoundVmDescription | None:
+    """Search a vmdescription backwards from the end of a seekable source.
+
+    Trailing bytes of any kind are passed over; a candidate counts where its length lies inside
+    the data and its JSON is that of a vmdescription.
+    """
+    end = source.end()
+    if end is None:
+        return None
+    lowest = max(from_offset, end - VMDESC_SEARCH_LEN)
+    tried = 0
+    upper = end
+    while upper > lowest:
+        start = max(lowest, upper - _SEARCH_LEN)
+        data = source.read_at(start, upper - start + _LOOK_LEN)
+        if data.strip(b"\0"):
+            for match in reversed([*_VMDESC_LOOK.finditer(data)]):
+                if start + match.start() >= upper:
+                    continue
+                found = _vmdescription_at(source, start + match.start(), end)
+                if found is not None:
+                    return found
+                tried += 1
+                if tried >= _MOST_CANDIDATES:
+                    return None
+        upper = start
+    return None
+
+
+def _vmdescription_at(source: Source, offset: int, end: int) -> FoundVmDescription | None:
+    head = source.read_at(offset, _VMDESC_HEAD_LEN)
+    _, length = fast_struct(VmDescriptionHead).unpack(head)
+    start = offset + _VMDESC_HEAD_LEN
+    if length > MAX_VMDESC_LEN or start + length > end:
+        return None
+    text = source.read_at(start, length)
+    if b'"devices"' not in text:
+        return None
+    try:
+        description = parse_vmdescription(text)
+    except VmDescError:
+        return None
+    return FoundVmDescription(offset, _VMDESC_HEAD_LEN + length, description)
+
+
+def plausible_element(data: bytes, known_ids: Container[int]) -> bool:
+    """Tell whether an element could begin with these bytes (nothing: the end of a blob)."""
+    if not data:
+        return True
+    kind = data[0]
+    if kind == QemuVmSection.EOF:
+        return len(data) == 1 or data[1] in (0, QemuVmSection.VMDESCRIPTION)
+    if kind in (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END):
+        return int.from_bytes(data[1:5], "big") in known_ids
+    if kind in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
+        return plausible_section_head(data)
+    if kind == QemuVmSection.COMMAND:
+        command, length = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
+        if command not in set(MigCmd) or command == MigCmd.INVALID:
+            return False
+        fixed = MIG_CMD_LEN[MigCmd(command)]
+        return fixed is None or fixed == length
+    return False
+
+
+def plausible_section_head(data: bytes) -> bool:
+    """Tell whether a START or FULL section could begin with these bytes."""
+    if len(data) <= _NAME_LEN_AT or int.from_bytes(data[1:5], "big") >= _MOST_ID:
+        return False
+    name_len = data[_NAME_LEN_AT]
+    name_end = _NAME_LEN_AT + 1 + name_len
+    head_len = name_end + 8
+    if name_len == 0 or len(data) < head_len:
+        return False
+    return (
+        _PRINTABLE.fullmatch(data, _NAME_LEN_AT + 1, name_end) is not None
+        and int.from_bytes(data[name_end : name_end + 4], "big") < _MOST_INSTANCE
+        and int.from_bytes(data[name_end + 4 : head_len], "big") < _MOST_VERSION
+    )
+
+
+def search_footer(cursor: Cursor, section_id: int, known_ids: Container[int]) -> int | None:
+    """Return the offset of the first footer from the cursor on with an element behind it."""
+    footer = footer_bytes(section_id)
+    at = cursor.offset
+    most = at + MAX_OPAQUE_SECTION_LEN
+    while at < most:
+        data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
+        position = data.find(footer)
+        while 0 <= position < _SEARCH_LEN:
+            behind = position + FOOTER_LEN
+            if plausible_element(data[behind : behind + _LOOK_LEN], known_ids):
+                return at + position
+            position = data.find(footer, position + 1)
+        if len(data) <= _SEARCH_LEN:
+            return None
+        at += _SEARCH_LEN
+    return None
+
+
+def guess_end(cursor: Cursor) -> int | None:
+    """Without footers and description: return the offset of what looks like the next section.
+
+    That is a FULL header, or the EOF byte that ends the data.
+    """
+    at = cursor.offset
+    most = at + MAX_OPAQUE_SECTION_LEN
+    while at < most:
+        data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
+        for match in _FULL_LOOK.finditer(data, 0, _SEARCH_LEN + _LOOK_LEN):
+            position = match.start()
+            if position >= _SEARCH_LEN:
+                break
+            if plausible_section_head(data[position : position + _LOOK_LEN]):
+                return at + position
+        if len(data) <= _SEARCH_LEN:
+            return at + len(data) - 1 if data.endswith(b"\0") else None
+        at += _SEARCH_LEN
+    return None
+
+
+def _look(cursor: Cursor, at: int, length: int) -> bytes:
+    if cursor.limit is not None:
+        length = min(length, cursor.limit - at)
+    return cursor.source.read_at(at, length)
+
+

@@ -1,0 +1,604 @@
+"""Walk the main stream from its header to its last byte.
+
+The walk yields every byte under a name (`Record`, `PageBatch`), and builds up what the stream is:
+configuration, sections, block list, commands. It stops at the first thing that it cannot get past;
+`error` says what that was, and what came before stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qmig.capture.commands import CommandReader
+from qmig.capture.configuration import ConfigurationReader
+from qmig.capture.extent import (
+    FOOTER_LEN,
+    FoundVmDescription,
+    find_vmdescription,
+    footer_bytes,
+    guess_end,
+    plausible_element,
+    search_footer,
+)
+from qmig.capture.live_sections import framer_of
+from qmig.capture.page_size import (
+    LEGAL_PAGE_SIZES,
+    PageSize,
+    page_size_of_machine,
+)
+from qmig.capture.ram import BlockListReader, PageRecordReader, text_of
+from qmig.capture.records import Opaque, PageBatch, Record
+from qmig.capture.sections import (
+    Command,
+    Configuration,
+    Counters,
+    Section,
+    SectionTable,
+    Trailing,
+)
+from qmig.capture.source import Cursor
+from qmig.errors import (
+    LimitExceededError,
+    MalformedStreamError,
+    StreamError,
+    UnsupportedStreamError,
+)
+from qmig.limits import MAX_COMMANDS, MAX_SECTIONS, MAX_VMDESC_LEN, MIB
+from qmig.wire.framing import (
+    QEMU_VM_FILE_VERSION,
+    EofRecord,
+    FileHeader,
+    FooterRecord,
+    PartHead,
+    QemuVmSection,
+    SectionHead,
+    VmDescriptionHead,
+)
+from qmig.wire.gate import read_record, spaced_hex
+from qmig.wire.ram import RAM_SAVE_VERSION
+from qmig.wire.record import field_table
+from qmig.wire.vmdesc import VmDescError, VmDescription, parse_vmdescription
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qmig.capture.source import Source
+    from qmig.memory import RamBlock
+
+    Item = Record | PageBatch
+
+_OPENING: Final = (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL)
+_CONTINUING: Final = (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END)
+_PROBE_BATCHES: Final = 8
+_LOOK_LEN: Final = 300
+_TRAILING_LOOK_LEN: Final = 16 * MIB
+
+
+class StreamWalk:
+    """One walk over a main stream; iterate over `records()` once, then look at the rest.
+
+    Args:
+        source: where the stream is.
+        offset: where it begins.
+        page_size_len: the target page size where the user knows it.
+        careful: read each page record through its schema; slow, for comparison.
+        headless: the stream has no file header (the recovery of a postcopy migration).
+
+    Attributes:
+        header: the file header.
+        configuration: None where the stream has none.
+        sections: all sections, PARTs folded.
+        commands: the first `MAX_COMMANDS` commands.
+        blocks: the block list.
+        total_ram_len: bytes that the block list announces.
+        ignore_shared: whether its entries have addr fields; None before it was read.
+        page_size: target page size and where it is known from; None before it was needed.
+        footers: whether sections have footers; None before the first one.
+        vmdescription: None where there is none (yet).
+        eof_offset: of the EOF byte, None where the walk did not get there.
+        end_offset: behind the last byte that belongs to the stream.
+        trailing: what stands behind, None where nothing does.
+        error: why the walk stopped before the end, None where it did not.
+        counters: words and parts.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        offset: int,
+        *,
+        page_size_len: int | None = None,
+        careful: bool = False,
+        headless: bool = False,
+    ) -> None:
+        self.source = source
+        self.start_offset = offset
+        self.header: FileHeader | None = None
+        self.configuration: Configuration | None = None
+        self.sections = SectionTable()
+        self.commands: list[Command] = []
+        self.blocks: list[RamBlock] = []
+        self.total_ram_len = 0
+        self.ignore_shared: bool | None = None
+        self.page_size = PageSize(page_size_len, "given by the user") if page_size_len else None
+        self.footers: bool | None = None
+        self.vmdescription: VmDescription | None = None
+        self.vmdescription_error: str | None = None
+        self.eof_offset: int | None = None
+        self.end_offset = offset
+        self.trailing: Trailing | None = None
+        self.error: StreamError | None = None
+        self.counters = Counters()
+        self._careful = careful
+        self._headless = headless
+        self._handlers: dict[int, Section] = {}
+        self._found: FoundVmDescription | None = None
+        self._searched = False
+        self._expected_len: dict[tuple[str, int], list[int | None]] = {}
+        self._pages: PageRecordReader | None = None
+        self._in_package = False
+
+    def records(self) -> Iterator[Item]:
+        """Yield every byte of the stream, in order, each under a name."""
+        cursor = Cursor(self.source, self.start_offset)
+        try:
+            for item in self._stream(cursor):
+                self.end_offset = item.offset + item.length
+                yield item
+        except StreamError as error:
+            self.error = error
+            yield from self._unread()
+
+    def _unread(self) -> Iterator[Record]:
+        """Yield what stands behind the place where the walk stopped, as one record."""
+        end = self.source.end()
+        if end is not None and end > self.end_offset:
+            yield Opaque(self.end_offset, end - self.end_offset, "not read", extent="damage")
+
+    def _stream(self, cursor: Cursor) -> Iterator[Item]:
+        if not self._headless:
+            yield self._file_header(cursor)
+            if cursor.peek(1) == bytes([QemuVmSection.CONFIGURATION]):
+                reader = ConfigurationReader(cursor)
+                for record in reader.read():
+                    self.configuration = reader.configuration
+                    yield record
+                self._note_page_bits()
+        yield from self._elements(cursor)
+        start = cursor.offset
+        self.eof_offset = start
+        yield Record(start, 1, "EOF", read_record(cursor, EofRecord, what="EOF"))
+        yield from self._behind_eof(cursor)
+
+    def _file_header(self, cursor: Cursor) -> Record:
+        start = cursor.offset
+        self.header = read_record(cursor, FileHeader, what="file header")
+        if self.header.version != QEMU_VM_FILE_VERSION:
+            raise UnsupportedStreamError(
+                path=cursor.name,
+                offset=start + field_table(FileHeader)["version"][0],
+                record="file header",
+                field="version",
+                expected=str(QEMU_VM_FILE_VERSION),
+                found=str(self.header.version),
+                hint="QEMU stopped writing version 2 in 2009",
+            )
+        return Record(start, cursor.offset - start, "file header", self.header)
+
+    def _note_page_bits(self) -> None:
+        bits = self.configuration.target_page_bits if self.configuration else None
+        if bits is not None:
+            self._note_page_size(PageSize(1 << bits, "configuration/target-page-bits"))
+
+    def _note_page_size(self, page_size: PageSize) -> None:
+        if page_size.length in LEGAL_PAGE_SIZES and page_size.better_than(self.page_size):
+            self.page_size = page_size
+
+    # -- elements ---------------------------------------------------------------------------------
+
+    def _elements(self, cursor: Cursor) -> Iterator[Item]:
+        """Yield elements up to EOF, or to the end of a package."""
+        while True:
+            first = cursor.peek(1)
+            if not first:
+                if self._in_package:
+                    return
+                raise cursor.truncated(1, 0, what="element")
+            kind = first[0]
+            if kind == QemuVmSection.EOF:
+                return
+            if kind in _OPENING:
+                yield from self._section(cursor, self._opened(cursor))
+            elif kind in _CONTINUING:
+                yield from self._section(cursor, self._continued(cursor))
+            elif kind == QemuVmSection.COMMAND:
+                yield from self._command(cursor)
+            else:
+                raise MalformedStreamError(
+                    path=cursor.name,
+                    offset=cursor.offset,
+                    record="element",
+                    field="type",
+                    expected="a section (1 to 4), a command (8) or EOF (0)",
+                    found=f"0x{kind:02x} {self._misplaced(kind)}".rstrip(),
+                    hint=self._last_section_hint(),
+                )
+
+    def _misplaced(self, kind: int) -> str:
+        if kind not in set(QemuVmSection):
+            return ""
+        return f"({QemuVmSection(kind).name}, which has no place here)"
+
+    def _last_section_hint(self) -> str | None:
+        rows = self.sections.rows
+        return f"the section before it is {rows[-1].idstr!r}" if rows else None
+
+    def _opened(self, cursor: Cursor) -> tuple[Record, Section]:
+        start = cursor.offset
+        head = read_record(cursor, SectionHead, what="section header")
+        idstr = text_of(head.idstr)
+        if not head.idstr:
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=start + 5,
+                record="section header",
+                field="idstr",
+                expected="a name",
+                found="an empty one",
+            )
+        if len(self.sections.rows) >= MAX_SECTIONS:
+            raise LimitExceededError(
+                path=cursor.name,
+                offset=start,
+                record="section header",
+                expected=f"at most {MAX_SECTIONS} sections",
+                found="one more",
+            )
+        section = Section(
+            QemuVmSection(head.type),
+            head.section_id,
+            idstr,
+            head.instance_id,
+            head.version_id,
+            start,
+            in_package=self._in_package,
+        )
+        self._handlers[head.section_id] = section
+        return Record(start, cursor.offset - start, "section header", head), section
+
+    def _continued(self, cursor: Cursor) -> tuple[Record, Section]:
+        start = cursor.offset
+        head = read_record(cursor, PartHead, what="section header")
+        opened = self._handlers.get(head.section_id)
+        if opened is None and self._headless and not self._handlers:
+            # The recovery of a postcopy goes on with the ids of the stream before it.
+            opened = Section(QemuVmSection.SECTION_START, head.section_id, "ram", 0, 4, start)
+            self._handlers[head.section_id] = opened
+        if opened is None:
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=start + field_table(PartHead)["section_id"][0],
+                record="section header",
+                field="section_id",
+                expected="the id of an earlier START section"
+                + (f" ({', '.join(map(str, sorted(self._handlers)))})" if self._handlers else ""),
+                found=str(head.section_id),
+            )
+        section = Section(
+            QemuVmSection(head.type),
+            head.section_id,
+            opened.idstr,
+            opened.instance_id,
+            opened.version_id,
+            start,
+            in_package=self._in_package,
+        )
+        return Record(start, cursor.offset - start, "section header", head), section
+
+    def _section(self, cursor: Cursor, opened: tuple[Record, Section]) -> Iterator[Item]:
+        record, section = opened
+        row = self.sections.add(section)
+        before = row.length
+        start = record.offset
+        try:
+            yield record
+            yield from self._body(cursor, section)
+            row.extent = section.extent
+            yield from self._footer(cursor, section)
+            row.complete = True
+        finally:
+            row.length = before + max(cursor.offset, self.end_offset) - start
+
+    def _body(self, cursor: Cursor, section: Section) -> Iterator[Item]:
+        if section.idstr == "ram" and section.kind != QemuVmSection.SECTION_FULL:
+            if section.kind == QemuVmSection.SECTION_START:
+                yield from self._ram_start(cursor, section)
+            else:
+                self.counters.ram_parts += 1
+                yield from self._ram_part(cursor)
+            return
+        framer = framer_of(section.idstr, section.kind)
+        if framer is None:
+            yield self._opaque(cursor, section)
+            return
+        start = cursor.offset
+        try:
+            yield from framer(cursor, section.kind)
+        except UnsupportedStreamError:
+            # Its own grammar does not tell its end: the rest of the body is found like others'.
+            cursor.offset = max(start, self.end_offset)
+            yield self._opaque(cursor, section)
+
+    def _footer(self, cursor: Cursor, section: Section) -> Iterator[Record]:
+        expected = footer_bytes(section.section_id)
+        start = cursor.offset
+        found = cursor.peek(FOOTER_LEN)
+        if self.footers is None:
+            self.footers = found == expected
+        if not self.footers:
+            return
+        if found != expected:
+            if len(found) < FOOTER_LEN and expected.startswith(found):
+                raise cursor.truncated(
+                    FOOTER_LEN, len(found), what=f"footer of {section.idstr}"
+                )
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=start,
+                record=f"footer of {section.word} section {section.idstr!r}",
+                expected=spaced_hex(expected),
+                found=spaced_hex(found),
+                hint="QEMU says: Missing section footer, or Mismatched section id in footer",
+            )
+        footer = read_record(cursor, FooterRecord, what="section footer")
+        yield Record(start, FOOTER_LEN, "section footer", footer)
+
+    # -- bodies without a grammar -----------------------------------------------------------------
+
+    def _opaque(self, cursor: Cursor, section: Section) -> Record:
+        start = cursor.offset
+        end, section.extent = self._extent(cursor, section)
+        cursor.skip(end - start, what=f"section {section.idstr!r}", field="body")
+        return Opaque(
+            start, end - start, "section body", section=section.idstr, extent=section.extent
+        )
+
+    def _extent(self, cursor: Cursor, section: Section) -> tuple[int, str]:
+        start = cursor.offset
+        footer = footer_bytes(section.section_id)
+        described = self._described_len(section, start)
+        if described is not None:
+            behind = Cursor(cursor.source, start + described, limit=cursor.limit)
+            if self.footers is not False and behind.peek(FOOTER_LEN) == footer:
+                self.footers = True
+                return start + described, "vmdescription"
+            if not self.footers and plausible_element(behind.peek(_LOOK_LEN), self._handlers):
+                return start + described, "vmdescription"
+        if self.footers is not False:
+            found = search_footer(cursor, section.section_id, self._handlers)
+            if found is not None:
+                return found, "footer"
+        else:
+            guessed = guess_end(cursor)
+            if guessed is not None:
+                return guessed, "guess"
+        raise MalformedStreamError(
+            path=cursor.name,
+            offset=start,
+            record=f"{section.word} section {section.idstr!r}",
+            field="body",
+            expected=(
+                "a section header or EOF behind it"
+                if self.footers is False
+                else f"a footer {spaced_hex(footer)} with an element behind it"
+            ),
+            found="none up to the end of data",
+            hint="the file is cut short inside this section, or damaged behind it",
+        )
+
+    def _described_len(self, section: Section, offset: int) -> int | None:
+        """Return the body length that the vmdescription gives for this FULL section."""
+        if section.kind != QemuVmSection.SECTION_FULL or section.in_package:
+            return None
+        self._look_ahead(offset)
+        lengths = self._expected_len.get((section.idstr, section.instance_id))
+        return lengths.pop(0) if lengths else None
+
+    def _look_ahead(self, offset: int) -> None:
+        """Find the vmdescription before its turn, where the source can be read there."""
+        if self._searched:
+            return
+        self._searched = True
+        if not self.source.seekable:
+            return
+        self._found = find_vmdescription(self.source, offset)
+        if self._found is None:
+            return
+        description = self._found.description
+        if description.page_size_len is not None:
+            self._note_page_size(PageSize(description.page_size_len, "vmdescription"))
+        for device in description.devices:
+            key = (device.name, device.instance_id)
+            self._expected_len.setdefault(key, []).append(device.body_len)
+
+    # -- ram --------------------------------------------------------------------------------------
+
+    def _ram_start(self, cursor: Cursor, section: Section) -> Iterator[Item]:
+        if section.version_id != RAM_SAVE_VERSION:
+            raise UnsupportedStreamError(
+                path=cursor.name,
+                offset=cursor.offset - 4,
+                record="section header of ram",
+                field="version_id",
+                expected=str(RAM_SAVE_VERSION),
+                found=str(section.version_id),
+            )
+        capabilities = self.configuration.capabilities if self.configuration else None
+        known = self.configuration is not None
+        reader = BlockListReader(
+            cursor,
+            mapped="mapped-ram" in (capabilities or ()),
+            ignore_shared="x-ignore-shared" in (capabilities or ()) if known else None,
+            page_size_len=self.page_size.length if self.page_size else None,
+        )
+        self.blocks = reader.blocks
+        for record in reader.read():
+            self.total_ram_len = reader.total_len
+            yield record
+        self.ignore_shared = reader.ignore_shared
+        mapped = next((block.mapped for block in self.blocks if block.mapped), None)
+        if mapped is not None:
+            self._note_page_size(PageSize(mapped.header.page_size, "mapped-ram header"))
+        yield from self._ram_part(cursor, mapped=reader.mapped)
+
+    def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
+        if self._pages is None:
+            page_size = self._decided_page_size(cursor)
+            self._pages = PageRecordReader(self.blocks, page_size.length, mapped=mapped)
+        try:
+            yield from self._pages.read(cursor, careful=self._careful)
+        finally:
+            self.counters.flush_words = self._pages.flush_words
+            self.counters.eos_words = self._pages.eos_words
+
+    def _decided_page_size(self, cursor: Cursor) -> PageSize:
+        """Return the target page size, looking ahead or trying where it is not known."""
+        if self.page_size is None:
+            self._look_ahead(cursor.offset)
+        if self.page_size is None:
+            guess = page_size_of_machine(
+                self.configuration.machine if self.configuration else None
+            )
+            self.page_size = self._probed(cursor, guess)
+        return self.page_size
+
+    def _probed(self, cursor: Cursor, guess: PageSize) -> PageSize:
+        """Try the guess on the first page records, then the other sizes."""
+        if self._walks_with(cursor, guess.length):
+            return guess
+        for length in LEGAL_PAGE_SIZES:
+            if length != guess.length and self._walks_with(cursor, length):
+                return PageSize(length, "page records")
+        return guess
+
+    def _walks_with(self, cursor: Cursor, page_size_len: int) -> bool:
+        """Tell whether the first PART that has records can be walked with this page size."""
+        probe = PageRecordReader(self.blocks, page_size_len, mapped=False)
+        ahead = Cursor(cursor.source, cursor.offset, limit=cursor.limit)
+        batches = 0
+        try:
+            while batches < _PROBE_BATCHES:
+                for item in probe.read(ahead, careful=True):
+                    batches += isinstance(item, PageBatch)
+                    if batches >= _PROBE_BATCHES:
+                        return True
+                if ahead.peek(FOOTER_LEN)[:1] == bytes([QemuVmSection.SECTION_FOOTER]):
+                    ahead.advance(FOOTER_LEN)
+                if ahead.peek(1) != bytes([QemuVmSection.SECTION_PART]):
+                    return True
+                read_record(ahead, PartHead, what="section header")
+        except StreamError as error:
+            return error.offset >= (self.source.end() or 0)
+        return True
+
+    # -- commands ---------------------------------------------------------------------------------
+
+    def _command(self, cursor: Cursor) -> Iterator[Item]:
+        reader = CommandReader(cursor)
+        yield from reader.read()
+        command = reader.command
+        if command is None:
+            return
+        if command.name == "POSTCOPY_RAM_DISCARD":
+            self.counters.discards += 1
+        if len(self.commands) < MAX_COMMANDS:
+            self.commands.append(command)
+        else:
+            self.counters.commands_dropped += 1
+        target_page_size = command.detail.get("target_page_size")
+        if isinstance(target_page_size, int):
+            self._note_page_size(PageSize(target_page_size, "POSTCOPY_ADVISE"))
+        if reader.packaged_len:
+            yield from self._package(cursor, reader.packaged_len)
+
+    def _package(self, cursor: Cursor, length: int) -> Iterator[Item]:
+        if self._in_package:
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=cursor.offset,
+                record="package",
+                expected="no package inside a package",
+                found="PACKAGED",
+            )
+        start = cursor.offset
+        inner = Cursor(cursor.source, start, limit=start + length)
+        self._in_package = True
+        try:
+            yield from self._elements(inner)
+        finally:
+            self._in_package = False
+        cursor.offset = inner.offset
+        if inner.offset < start + length:  # an EOF byte, or elements that end before it does
+            left = start + length - inner.offset
+            cursor.skip(left, what="package")
+            yield Record(inner.offset, left, "rest of package")
+
+    # -- behind EOF -------------------------------------------------------------------------------
+
+    def _behind_eof(self, cursor: Cursor) -> Iterator[Record]:
+        if cursor.peek(1) == bytes([QemuVmSection.VMDESCRIPTION]):
+            yield from self._vmdescription(cursor)
+        self.end_offset = cursor.offset
+        if cursor.at_end():
+            return
+        start = cursor.offset
+        trailing = self._look_at_trailing(cursor)
+        self.trailing = trailing
+        yield Record(
+            start, trailing.length, "padding" if trailing.zeros else "trailing data"
+        )
+
+    def _vmdescription(self, cursor: Cursor) -> Iterator[Record]:
+        start = cursor.offset
+        head = read_record(cursor, VmDescriptionHead, what="vmdescription")
+        if head.length > MAX_VMDESC_LEN:
+            raise LimitExceededError(
+                path=cursor.name,
+                offset=start + 1,
+                record="vmdescription",
+                field="length",
+                expected=f"at most {MAX_VMDESC_LEN}",
+                found=str(head.length),
+            )
+        yield Record(start, cursor.offset - start, "vmdescription", head)
+        at = cursor.offset
+        if self._found is not None and self._found.offset == start:
+            cursor.skip(head.length, what="vmdescription", field="JSON")
+            self.vmdescription = self._found.description
+        else:
+            text = cursor.read_exact(head.length, what="vmdescription", field="JSON")
+            try:
+                self.vmdescription = parse_vmdescription(text)
+            except VmDescError as error:
+                self.vmdescription_error = str(error)
+        if self.vmdescription is not None and self.vmdescription.page_size_len is not None:
+            self._note_page_size(PageSize(self.vmdescription.page_size_len, "vmdescription"))
+        yield Record(at, head.length, "vmdescription JSON")
+
+    def _look_at_trailing(self, cursor: Cursor) -> Trailing:
+        start = cursor.offset
+        looked = 0
+        zeros = True
+        while looked < _TRAILING_LOOK_LEN:
+            data = cursor.source.read_at(start + looked, MIB)
+            zeros = zeros and not data.strip(b"\0")
+            looked += len(data)
+            if len(data) < MIB:
+                break
+        end = self.source.end()
+        while end is None:  # a forward source: go on to its end
+            data = cursor.source.read_at(start + looked, MIB)
+            looked += len(data)
+            cursor.source.release(start + looked)
+            end = self.source.end()
+        return Trailing(start, end - start, zeros, looked)

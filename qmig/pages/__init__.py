@@ -1,0 +1,1 @@
+"""What a page's payload is: numpy and codecs over bytes."""
