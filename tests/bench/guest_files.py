@@ -28,13 +28,13 @@ INIT_SCRIPT = """\
 #!/bin/busybox sh
 # A guest that cannot fill its memory ends, and with it its QEMU: no capture of half a guest.
 set -e
-/bin/busybox mkdir -p /proc /sys /tmp /bin /dev
+/bin/busybox mkdir -p /proc /sys /store /bin /dev
 /bin/busybox --install -s /bin
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-mount -t tmpfs -o size=95% tmp /tmp
+mount -t tmpfs -o size=95% store /store
 for word in $(cat /proc/cmdline); do
     case $word in fill=*) fill=${word#fill=} ;; esac
 done
@@ -50,17 +50,17 @@ done
 # wrote goes away again, and the next round fills the holes with something else.
 round=0
 while [ $round -lt $fill ]; do
-    cp -r /data /tmp/made$round &
+    cp -r /data /store/made$round &
     made=$!
-    cp -r /lib/modules /tmp/modules$round &
+    cp -r /lib/modules /store/modules$round &
     modules=$!
     wait $made
     wait $modules
     for end in 2 5 8; do
-        find /tmp/made$round -name "*$end.*" -exec rm -f {} +
+        find /store/made$round -name "*$end.*" -exec rm -f {} +
     done
-    find /tmp/modules$round -name '[i-p]*.ko' -exec rm -f {} +
-    head -c 3000000 /dev/urandom | gzip > /tmp/packed$round
+    find /store/modules$round -name '[i-p]*.ko' -exec rm -f {} +
+    head -c 3000000 /dev/urandom | gzip > /store/packed$round
     round=$((round + 1))
 done
 sync
@@ -71,13 +71,13 @@ echo 'GUEST READY'
 read -r order
 round=0
 while :; do
-    cp -r /data/f0$((round % 10)) /tmp/live
-    cp -r /data/f1$((round % 10)) /tmp/live
-    dd if=/dev/zero of=/tmp/packed$((round % fill)) bs=64k count=8 seek=$((round % 30)) \\
+    cp -r /data/f0$((round % 10)) /store/live
+    cp -r /data/f1$((round % 10)) /store/live
+    dd if=/dev/zero of=/store/packed$((round % fill)) bs=64k count=8 seek=$((round % 30)) \\
         conv=notrunc 2>/dev/null
-    head -c 2000000 /dev/urandom > /tmp/noise$((round % 8))
+    head -c 2000000 /dev/urandom > /store/noise$((round % 8))
     [ $round -gt 0 ] || echo 'GUEST WORKING'
-    rm -rf /tmp/live
+    rm -rf /store/live
     round=$((round + 1))
 done
 """
