@@ -75,6 +75,16 @@ class Guest:
         for index in indexes:
             self.store(block, index, bytes([byte]) * self.page_size)
 
+    def scramble(self, block: str, indexes: Iterable[int]) -> None:
+        """Write pages that no compression makes smaller."""
+        for index in indexes:
+            seed = f"{block}:{index}".encode()
+            hashes = (
+                hashlib.sha256(seed + bytes([at & 0xFF, at >> 8])).digest()
+                for at in range(-(-self.page_size // 32))
+            )
+            self.store(block, index, b"".join(hashes)[: self.page_size])
+
     def poke(self, block: str, addr: int, data: bytes) -> None:
         """Write a few bytes."""
         self.memory[block][addr : addr + len(data)] = data

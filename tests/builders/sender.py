@@ -4,7 +4,7 @@ Threads are replaced by fixed choices: which channel takes a batch, and whether 
 batch before it has left, follow from counters, so that the same call gives the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.builders import commands, multifd, ram
@@ -34,6 +34,10 @@ def zeros_last(addrs: Sequence[int], is_zero: Sequence[bool]) -> tuple[list[int]
         else:
             low += 1
     return [addr for addr, _ in pages], low
+
+
+def _nothing() -> None:
+    """Stand in for what most migrations do not do."""
 
 
 class ChannelWriter:
@@ -203,10 +207,15 @@ class Sender:
             self._main.ram_part(self._take())
             self._count_section()
 
-    def complete(self) -> None:
-        """Send what a stopped guest has left, and close RAM."""
+    def complete(self, meanwhile: Callable[[], None] = _nothing) -> None:
+        """Send what a stopped guest has left, and close RAM.
+
+        Args:
+            meanwhile: What else goes out between the last pages and the last SYNC.
+        """
         self._main.switchover()
         self._send(self._guest.take_dirty())
+        meanwhile()
         points = self._generation.sync_points
         if self._generation.flushes:
             self._sync(flush=True)
