@@ -144,10 +144,15 @@ def vfio_data(data: bytes, *, size: int | None = None) -> bytes:
 
 
 def vfio_part(pieces: Iterable[bytes], *, initial_data_sent: bool = False) -> bytes:
-    """Build a part or the end of a vfio section."""
+    """Build a part or the end of a vfio section.
+
+    Args:
+        pieces: The device's data.
+        initial_data_sent: End by the tag that asks for the switchover to be acknowledged, which
+            stands in place of the usual end, not in front of it.
+    """
     body = b"".join(vfio_data(piece) for piece in pieces)
-    sent = be64(VFIO_DEV_INIT_DATA_SENT) if initial_data_sent else b""
-    return body + sent + be64(VFIO_END_OF_STATE)
+    return body + be64(VFIO_DEV_INIT_DATA_SENT if initial_data_sent else VFIO_END_OF_STATE)
 
 
 def vfio_config(config: bytes) -> bytes:

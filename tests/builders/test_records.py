@@ -137,9 +137,10 @@ RECORDS = {
         "0000000000001002 0000000000000002 0506 0000000000000001",
     ),
     "vfio": (
-        handlers.vfio_setup() + handlers.vfio_part([b"\xaa"], initial_data_sent=True),
+        handlers.vfio_setup() + handlers.vfio_part([b"\xaa"])
+        + handlers.vfio_part([], initial_data_sent=True),
         "ffffffffef100003 ffffffffef100001"
-        "ffffffffef100004 0000000000000001 aa ffffffffef100005 ffffffffef100001",
+        "ffffffffef100004 0000000000000001 aa ffffffffef100001 ffffffffef100005",
     ),
     "vfio on a channel": (multifd.vfio_state(3, b"\xaa", flags=1), "00000000 00000003 00000001 aa"),
 }  # fmt: skip
