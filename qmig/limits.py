@@ -78,8 +78,10 @@ MAX_LZOP_BLOCK_LEN: Final = 256 * KIB
 # goes to a temporary file.
 RETAINED_IN_MEMORY_LEN: Final = 16 * MIB
 
-# Runs of pages kept for the count of pages that were sent again: 16 bytes each.
-MAX_SEEN_INTERVALS: Final = 2_000_000
+# Separate ranges of a block kept for the count of pages that were sent again; a real stream comes
+# in few ranges, for its first round goes through each block in order.
+MAX_SEEN_RANGES: Final = 200_000
 
-# Runs of pages kept for random access to RAM: about 32 bytes each.
-MAX_PAGE_RUNS: Final = 128_000_000
+# Runs of pages kept for random access to RAM: 41 bytes each. An ordinary save of a guest of 1 TiB
+# has some millions.
+MAX_PAGE_RUNS: Final = 16_000_000

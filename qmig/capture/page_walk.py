@@ -52,6 +52,9 @@ _KIND_XBZRLE: Final = int(PageKind.XBZRLE)
 _KIND_COMPRESSED: Final = int(PageKind.COMPRESSED)
 
 
+_new: Final = tuple.__new__  # half the cost of calling PageRun
+
+
 class _Template:
     """The expected bytes of all records of one kind in one window of addresses."""
 
@@ -91,6 +94,7 @@ class PageWalk:
 
     def __init__(self, blocks: Sequence[RamBlock], page_size_len: int) -> None:
         self.block = -1
+        self._at = 0
         self.page_size_len = page_size_len
         self._limits = [block.used_length // page_size_len for block in blocks]
         self._index = {
@@ -135,82 +139,115 @@ class PageWalk:
             The index in `data` of the first byte not walked over: the start of a record that is
             not an ordinary page record, is not legal, or is not whole in `data`.
         """
-        if len(data) - at < _WORD_LEN:
-            return at
-        stop = at + max_len
         try:
-            while at < stop and len(runs) < max_runs:
-                after = self._run(data, at, base_offset, runs)
-                if after == at:
+            return self._hot_loop(data, at, base_offset, runs, at + max_len, max_runs)
+        except struct.error:  # a word that is not whole
+            return self._at
+
+    def _hot_loop(  # noqa: C901, PLR0912, PLR0913, PLR0915
+        self,
+        data: mmap.mmap | bytes,
+        at: int,
+        base_offset: int,
+        runs: list[PageRun],
+        stop: int,
+        max_runs: int,
+    ) -> int:
+        # One function, and locals for all it needs: a call for each run costs more than the run.
+        # Before each look at a word, `_at` says how far the walk came, should the data end there.
+        unpack, append = self._unpack, runs.append
+        page_size_len, limits = self.page_size_len, self._limits
+        mask, bits = page_size_len - 1, page_size_len.bit_length() - 1
+        plain_stride = _WORD_LEN + page_size_len
+        short_plain, short_zero = _SHORT * plain_stride, _SHORT * _ZERO_STRIDE
+        size = len(data)
+        last_word, last_zero = size - _WORD_LEN, size - _ZERO_STRIDE
+        left = max_runs
+        block = self.block
+        limit = limits[block] if block >= 0 else 0
+        while at < stop and left:
+            self._at = at
+            word = unpack(data, at)[0]
+            flags = word & mask
+            end = at
+            expected = word
+            if flags == _PAGE_CONTINUE:
+                gallop_at = at + short_plain
+                while True:
+                    end += plain_stride
+                    expected += page_size_len
+                    if end > last_word or unpack(data, end)[0] != expected:
+                        break
+                    if end >= gallop_at:
+                        end = self._gallop(data, end, expected, self._plain, plain_stride)
+                        break
+                if end > size:  # the last page is not whole
+                    end -= plain_stride
+                kind, payload_len, stride_len = _KIND_PLAIN, page_size_len, plain_stride
+            elif flags == _ZERO_CONTINUE:
+                if at > last_zero:
                     return at
-                at = after
-        except struct.error:  # a word or head that is not whole
-            pass
+                fill = data[at + _WORD_LEN]
+                gallop_at = at + short_zero
+                while True:
+                    end += _ZERO_STRIDE
+                    expected += page_size_len
+                    if (
+                        end > last_zero
+                        or unpack(data, end)[0] != expected
+                        or data[end + _WORD_LEN] != fill
+                    ):
+                        break
+                    if end >= gallop_at and not fill:
+                        end = self._gallop(data, end, expected, self._zero, _ZERO_STRIDE)
+                        break
+                kind, payload_len, stride_len = _KIND_ZERO, 1, _ZERO_STRIDE
+                if fill:
+                    kind = _KIND_FILL
+            else:
+                before = at
+                at = self._other(data, at, word, base_offset, runs)
+                if at == before:
+                    return at
+                left -= 1
+                block = self.block
+                limit = limits[block]
+                continue
+            first_page = word >> bits
+            count = (end - at) // stride_len
+            if first_page + count > limit:  # up to the end of the block
+                count = limit - first_page
+                end = at + count * stride_len
+            if count <= 0:
+                return at
+            append(
+                _new(
+                    PageRun,
+                    (
+                        block,
+                        kind,
+                        first_page,
+                        count,
+                        base_offset + at + _WORD_LEN,
+                        stride_len,
+                        payload_len,
+                    ),
+                )
+            )
+            left -= 1
+            at = end
         return at
 
-    def _run(
-        self, data: mmap.mmap | bytes, at: int, base_offset: int, runs: list[PageRun]
+    def _other(
+        self, data: mmap.mmap | bytes, at: int, word: int, base_offset: int, runs: list[PageRun]
     ) -> int:
-        """Walk over one run; return `at` where there is none."""
-        word: int = self._unpack(data, at)[0]
+        """Walk over a record that does not come in runs; return `at` where there is none."""
         flags = word & (self.page_size_len - 1)
-        if flags == _PAGE_CONTINUE:
-            return self._plain_run(data, at, word, base_offset, runs)
-        if flags == _ZERO_CONTINUE:
-            return self._zero_run(data, at, word, base_offset, runs)
         if flags in (_PAGE, _ZERO):
             return self._named(data, at, word, base_offset, runs)
         if flags in (_XBZRLE_CONTINUE, _COMPRESS_CONTINUE):
             return self._encoded(data, at, word, base_offset, runs)
         return at
-
-    def _plain_run(
-        self, data: mmap.mmap | bytes, at: int, word: int, base_offset: int, runs: list[PageRun]
-    ) -> int:
-        unpack, page_size_len = self._unpack, self.page_size_len
-        stride = _WORD_LEN + page_size_len
-        expected = word + page_size_len
-        end = at + stride
-        gallop_at = at + _SHORT * stride
-        last = len(data) - _WORD_LEN
-        while end <= last and unpack(data, end)[0] == expected:
-            end += stride
-            expected += page_size_len
-            if end >= gallop_at:
-                end = self._gallop(data, end, expected, self._plain, stride)
-                break
-        if end > len(data):  # the last page is not whole
-            end -= stride
-            if end == at:
-                return at
-        count = (end - at) // stride
-        return self._add(
-            runs, _KIND_PLAIN, word, count, base_offset + at + _WORD_LEN, stride, page_size_len, at
-        )
-
-    def _zero_run(
-        self, data: mmap.mmap | bytes, at: int, word: int, base_offset: int, runs: list[PageRun]
-    ) -> int:
-        unpack, page_size_len = self._unpack, self.page_size_len
-        if at + _WORD_LEN >= len(data):
-            return at
-        fill = data[at + _WORD_LEN]
-        kind = _KIND_FILL if fill else _KIND_ZERO
-        expected = word + page_size_len
-        end = at + _ZERO_STRIDE
-        gallop_at = at + _SHORT * _ZERO_STRIDE
-        last = len(data) - _ZERO_STRIDE
-        while end <= last and unpack(data, end)[0] == expected:
-            if data[end + _WORD_LEN] != fill:
-                break
-            end += _ZERO_STRIDE
-            expected += page_size_len
-            if end >= gallop_at and not fill:
-                end = self._gallop(data, end, expected, self._zero, _ZERO_STRIDE)
-                break
-        count = (end - at) // _ZERO_STRIDE
-        data_offset = base_offset + at + _WORD_LEN
-        return self._add(runs, kind, word, count, data_offset, _ZERO_STRIDE, 1, at)
 
     def _gallop(
         self, data: mmap.mmap | bytes, at: int, word: int, template: _Template, stride: int

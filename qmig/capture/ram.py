@@ -358,9 +358,9 @@ class PageRecordReader:
             )
         page_kind, payload_len = self._body(cursor, RamSaveFlag(kind), addr)
         data_offset = cursor.offset
-        cursor.skip(payload_len, what=f"RAM record of page 0x{addr:x}", field="page data")
-        if kind == RamSaveFlag.ZERO and cursor.source.read_at(data_offset, 1) != b"\0":
+        if kind == RamSaveFlag.ZERO and cursor.peek(1) not in (b"", b"\0"):
             page_kind = PageKind.FILL
+        cursor.skip(payload_len, what=f"RAM record of page 0x{addr:x}", field="page data")
         record_len = cursor.offset - start
         return PageRun(
             block,

@@ -33,6 +33,7 @@ class Record:
         length: int,
         name: str,
         wire: WireRecord | None = None,
+        /,
         **detail: Any,  # noqa: ANN401
     ) -> None:
         self.offset = offset

@@ -371,7 +371,8 @@ class Cursor:
             while self.offset < target:
                 step = min(CHUNK_LEN, target - self.offset)
                 self.read_exact(step, what=what, field=field)
-                self.source.release(self.offset)
+                if length > CHUNK_LEN:  # the pages of a whole block, not those of one record
+                    self.source.release(self.offset)
             return
         if target > end:
             raise self.truncated(length, max(0, end - self.offset), what=what, field=field)

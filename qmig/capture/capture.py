@@ -1,0 +1,339 @@
+"""A capture: the files of one migration as one model.
+
+`open_capture` finds the role of each file from its content. The walk over the files is made when
+it is first needed; RAM is indexed when it is first read.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from qmig.capture.channel import ChannelWalk
+from qmig.capture.container import Container, Role, open_container
+from qmig.capture.multifd import ChannelPages
+from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
+from qmig.capture.records import PageBatch, Record
+from qmig.capture.releases import Evidence, channel_evidence, possible_releases, stream_evidence
+from qmig.capture.statistics import RamStatistics
+from qmig.capture.stream import StreamWalk
+from qmig.errors import LimitExceededError, SourceError, StreamError
+from qmig.limits import MAX_CHANNELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from qmig.capture.channel import Packet
+    from qmig.capture.ram_view import Ram
+    from qmig.capture.source import Source
+    from qmig.memory import RamBlock
+
+    PathLike = str | os.PathLike[str]
+
+
+class Channel:
+    """One multifd channel of a capture.
+
+    Attributes:
+        container: the file.
+        walk: the finished walk over it.
+        error: why it could not be read to its end, or its pages not be placed.
+    """
+
+    def __init__(self, container: Container, walk: ChannelWalk, error: StreamError | None) -> None:
+        self.container = container
+        self.walk = walk
+        self.error = error
+
+
+class Survey:
+    """What one pass over all files of a capture found; see the attributes of `Capture`."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.walk: StreamWalk | None = None
+        self.statistics = RamStatistics()
+        self.channels: list[Channel] = []
+        if capture.main is not None:
+            self.walk = capture.new_walk()
+            for item in self.walk.records():
+                if isinstance(item, PageBatch):
+                    self.statistics.add(item.runs)
+        for container in capture.channel_files:
+            self.channels.append(self._channel(capture, container))
+        self.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
+
+    def _channel(self, capture: Capture, container: Container) -> Channel:
+        walk = ChannelWalk(
+            container.source, container.stream_offset, page_size_len=self._page_size_len(capture)
+        )
+        if self.walk is None or not self.walk.blocks:
+            for _ in walk.packets():
+                pass
+            return Channel(container, walk, walk.error)
+        pages = ChannelPages(walk, self.walk.blocks)
+        for *_, runs in pages.runs():
+            self.statistics.add(runs)
+        return Channel(container, walk, pages.error)
+
+    def _page_size_len(self, capture: Capture) -> int | None:
+        if self.walk is not None and self.walk.page_size is not None:
+            return self.walk.page_size.length
+        return capture.given_page_size_len
+
+
+class Capture:
+    """A QEMU migration stream, in one file or in several.
+
+    Use it as a context manager, or call `close`.
+
+    Attributes:
+        main: the file with the main stream; None where only channels were given.
+        channel_files: the files with multifd channels, as given.
+        given_page_size_len: the target page size that the user gave.
+    """
+
+    def __init__(
+        self,
+        containers: Sequence[Container],
+        *,
+        page_size_len: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        self.main = next((c for c in containers if c.role is Role.MAIN), None)
+        self.channel_files = [c for c in containers if c.role is Role.CHANNEL]
+        self.given_page_size_len = page_size_len
+        self._given_offset = offset
+        self._opened: list[Container | Source] = list(containers)
+
+    def close(self) -> None:
+        """Close all files."""
+        for opened in self._opened:
+            opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- one pass over everything -----------------------------------------------------------------
+
+    def new_walk(self, *, careful: bool = False) -> StreamWalk:
+        """Return a new walk over the main stream, which has not begun.
+
+        Args:
+            careful: read each page record through its schema.
+
+        Raises:
+            SourceError: there is no main stream.
+        """
+        main = self._main()
+        return StreamWalk(
+            main.source,
+            main.stream_offset,
+            page_size_len=self.given_page_size_len,
+            careful=careful,
+        )
+
+    def _main(self) -> Container:
+        if self.main is None:
+            raise SourceError(
+                "the main stream is missing: all files are multifd channels",
+                path=", ".join(c.path for c in self.channel_files),
+                hint="give the file that begins with QEVM, too",
+            )
+        return self.main
+
+    @cached_property
+    def survey(self) -> Survey:
+        """The pass over all files; it is made once."""
+        return Survey(self)
+
+    @property
+    def stream(self) -> StreamWalk:
+        """The finished walk over the main stream: header, configuration, sections, commands.
+
+        Raises:
+            SourceError: there is no main stream, or it cannot be read.
+        """
+        self._main()
+        walk = self.survey.walk
+        if walk is None:
+            raise SourceError("the main stream is missing", path="")
+        return walk
+
+    @property
+    def channels(self) -> list[Channel]:
+        """The multifd channels, by their ids."""
+        return self.survey.channels
+
+    @property
+    def statistics(self) -> RamStatistics:
+        """Counts of pages by block and kind."""
+        return self.survey.statistics
+
+    @property
+    def blocks(self) -> list[RamBlock]:
+        """The block list."""
+        return self.stream.blocks
+
+    @property
+    def page_size(self) -> PageSize | None:
+        """The target page size and where it is known from."""
+        walk = self.survey.walk
+        if walk is not None and walk.page_size is not None:
+            return walk.page_size
+        found = {c.walk.page_size_len for c in self.channels if c.walk.page_size_len}
+        return PageSize(found.pop(), "multifd packets") if len(found) == 1 else None
+
+    @property
+    def errors(self) -> list[StreamError]:
+        """What kept the files from being read to their ends; empty for a whole capture."""
+        walk = self.survey.walk
+        found = [walk.error] if walk is not None and walk.error else []
+        return found + [channel.error for channel in self.channels if channel.error]
+
+    @cached_property
+    def evidence(self) -> list[Evidence]:
+        """What the bytes show of the QEMU that wrote them."""
+        walk = self.survey.walk
+        flush_words = walk.counters.flush_words if walk else 0
+        found = stream_evidence(walk) if walk else []
+        walks = [channel.walk for channel in self.channels]
+        return found + channel_evidence(walks, flush_words if walk else None, flush_words)
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The QEMU releases that can have written it, oldest first."""
+        return possible_releases(self.evidence)
+
+    def records(self, *, careful: bool = False) -> Iterator[Record | PageBatch]:
+        """Yield every byte of the main stream, in order, under a name.
+
+        Args:
+            careful: read each page record through its schema; slow, for comparison.
+        """
+        yield from self.new_walk(careful=careful).records()
+
+    def channel_records(self, container: Container) -> Iterator[Record | Packet]:
+        """Yield every byte of a channel under a name, and the packets."""
+        page_size = self.page_size
+        yield from ChannelWalk(
+            container.source,
+            container.stream_offset,
+            page_size_len=page_size.length if page_size else None,
+        ).items()
+
+    # -- RAM --------------------------------------------------------------------------------------
+
+    @cached_property
+    def ram(self) -> Ram:
+        """The final RAM: block name -> memory that can be read at any address.
+
+        Raises:
+            StreamError: the capture is damaged or incomplete, so that its RAM is not the guest's;
+                `partial_ram` gives what there is.
+            SourceError: there is no main stream, or it comes from a pipe.
+        """
+        for error in self.errors:
+            if self.survey.walk is None or not self._behind_ram(error):
+                raise error
+        return self.partial_ram
+
+    def _behind_ram(self, error: StreamError) -> bool:
+        """Tell whether the RAM was complete before the main stream broke."""
+        walk = self.stream
+        return error is walk.error and any(
+            row.word == "END" and row.idstr == "ram" and row.complete for row in walk.sections.rows
+        )
+
+    @cached_property
+    def partial_ram(self) -> Ram:
+        """The RAM as far as the files can be read: pages may be missing, or older than the last.
+
+        Raises:
+            SourceError: there is no main stream, or it comes from a pipe.
+        """
+        from qmig.capture.ram_build import build_ram
+
+        main = self._main()
+        if not main.source.seekable:
+            main = self._reopened(main)
+        channels = [c if c.source.seekable else self._reopened(c) for c in self.channel_files]
+        ram, sources = build_ram(
+            main,
+            channels,
+            page_size_len=self.given_page_size_len,
+            survey=self.survey,
+        )
+        self._opened += sources
+        return ram
+
+    def _reopened(self, container: Container) -> Container:
+        if container.path == "standard input":
+            raise SourceError(
+                "a pipe cannot be read at any address",
+                path=container.path,
+                hint="save it to a file and open that",
+            )
+        again = open_container(container.path, keep_all=True, offset=self._given_offset)
+        self._opened.append(again)
+        return again
+
+
+def open_capture(
+    *paths: PathLike, page_size_len: int | None = None, offset: int | None = None
+) -> Capture:
+    """Open the files of one migration.
+
+    Args:
+        paths: a stream, a libvirt image, a compressed one of either, "-" for standard input; or a
+            main stream and its multifd channels, in any order.
+        page_size_len: the target page size in bytes, where the stream does not tell it.
+        offset: where the stream begins in its file, where that is not byte 0.
+
+    Raises:
+        SourceError: a file cannot be read or is no migration stream; two are main streams.
+        StreamError: the wrapping of a file is damaged.
+        ValueError: the page size is not a power of two from 256 to 65536, or no path was given.
+    """
+    if page_size_len is not None and page_size_len not in LEGAL_PAGE_SIZES:
+        raise ValueError(f"{page_size_len} is not a power of two from 256 to 65536")
+    if not paths:
+        raise ValueError("no file given")
+    containers: list[Container] = []
+    try:
+        for path in paths:
+            containers.append(open_container(path, offset=offset))
+        _check_roles(containers)
+    except (SourceError, StreamError):
+        for container in containers:
+            container.close()
+        raise
+    return Capture(containers, page_size_len=page_size_len, offset=offset)
+
+
+def _check_roles(containers: Sequence[Container]) -> None:
+    mains = [c for c in containers if c.role is Role.MAIN]
+    if len(mains) > 1:
+        raise SourceError(
+            f"is a main stream, and so is {mains[0].path}",
+            path=mains[1].path,
+            hint="give the files of one migration at a time",
+        )
+    if len(containers) - len(mains) > MAX_CHANNELS:
+        raise LimitExceededError(
+            path=Path(containers[-1].path).name,
+            offset=0,
+            record="set of channels",
+            expected=f"at most {MAX_CHANNELS} channels",
+            found=str(len(containers) - len(mains)),
+        )

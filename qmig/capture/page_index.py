@@ -1,0 +1,216 @@
+"""From runs of pages in the order in which they came to the place of each page's last version.
+
+Runs are kept as columns; nothing is kept a page. A block is looked at in chunks of 65,536 pages:
+the runs that touch a chunk are painted over each other in their order, and what shows at the end
+is the last version. XBZRLE records are painted apart, because each builds on what lies below.
+"""
+
+from __future__ import annotations
+
+from array import array
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from qmig.limits import MAX_PAGE_RUNS
+from qmig.memory import PageKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qmig.memory import PageRun
+
+CHUNK_BITS: Final = 16
+CHUNK_PAGES: Final = 1 << CHUNK_BITS
+_PAINT_PAGES: Final = 1 << 22  # pages painted in one step, to bound memory
+_CACHED_CHUNKS: Final = 8  # 512 KiB each
+
+
+class TooManyRunsError(ValueError):
+    """More runs than `limits.MAX_PAGE_RUNS`."""
+
+
+class Placement(NamedTuple):
+    """Where the last version of some pages is.
+
+    Attributes:
+        source: index of the source.
+        kind: a `PageKind`; never XBZRLE.
+        data_offset: of the first page's payload.
+        stride_len: bytes from one payload to the next.
+        payload_len: bytes of one payload.
+    """
+
+    source: int
+    kind: int
+    data_offset: int
+    stride_len: int
+    payload_len: int
+
+
+class Delta(NamedTuple):
+    """An XBZRLE record that a page's last version builds on."""
+
+    source: int
+    data_offset: int
+    payload_len: int
+
+
+class Chunk(NamedTuple):
+    """One chunk of a block.
+
+    Attributes:
+        owner: int64 of CHUNK_PAGES: index of the run with the last whole version; -1: none.
+        delta_pages: sorted int64: page in the chunk of each XBZRLE run that applies.
+        delta_runs: int64: index of that run, in order of application for each page.
+    """
+
+    owner: np.ndarray[Any, np.dtype[np.int64]]
+    delta_pages: np.ndarray[Any, np.dtype[np.int64]]
+    delta_runs: np.ndarray[Any, np.dtype[np.int64]]
+
+
+_COLUMNS: Final = {
+    "block": "H",
+    "kind": "B",
+    "first_page": "q",
+    "count": "q",
+    "data_offset": "q",
+    "stride_len": "I",
+    "payload_len": "I",
+    "source": "H",
+    "order": "q",
+}
+
+
+class PageIndex:
+    """Runs of pages of all blocks; finds the last version of each page."""
+
+    def __init__(self) -> None:
+        self._columns = {name: array(code) for name, code in _COLUMNS.items()}
+        self._arrays: dict[str, np.ndarray[Any, Any]] | None = None
+        self._by_block: dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
+        self._chunk = lru_cache(maxsize=_CACHED_CHUNKS)(self._painted)
+
+    def add(self, runs: Iterable[PageRun], *, source: int = 0, order: int = 0) -> None:
+        """Add runs in the order in which they came.
+
+        Args:
+            runs: the runs.
+            source: index of the source that their data_offset counts in.
+            order: runs of a higher order come later, whenever they are added.
+
+        Raises:
+            TooManyRunsError: the limit is reached.
+        """
+        columns = self._columns
+        for run in runs:
+            columns["block"].append(run.block)
+            columns["kind"].append(run.kind)
+            columns["first_page"].append(run.first_page)
+            columns["count"].append(run.count)
+            columns["data_offset"].append(run.data_offset)
+            columns["stride_len"].append(run.stride_len)
+            columns["payload_len"].append(run.payload_len)
+            columns["source"].append(source)
+            columns["order"].append(order)
+        if len(columns["block"]) > MAX_PAGE_RUNS:
+            raise TooManyRunsError(f"more than {MAX_PAGE_RUNS} runs of pages")
+
+    def finish(self) -> None:
+        """Bring the runs into their order; no run can be added from here on."""
+        arrays = {
+            name: np.frombuffer(column, dtype=column.typecode) if column else np.empty(0, np.int64)
+            for name, column in self._columns.items()
+        }
+        order = arrays["order"]
+        if len(order) and np.any(order[1:] < order[:-1]):
+            by_order = np.argsort(order, kind="stable")
+            arrays = {name: column[by_order] for name, column in arrays.items()}
+        self._arrays = arrays
+        for block in np.unique(arrays["block"]).tolist():
+            self._by_block[block] = self._chunk_lists(block)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The columns by name, after `finish`."""
+        if self._arrays is None:
+            raise RuntimeError("PageIndex.finish was not called")
+        return self._arrays
+
+    def _chunk_lists(self, block: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the chunk of each (chunk, run) pair of a block, sorted, and the runs."""
+        columns = self.columns
+        runs = np.flatnonzero(columns["block"] == block)
+        first = columns["first_page"][runs]
+        first_chunk = first >> CHUNK_BITS
+        chunks = ((first + columns["count"][runs] - 1) >> CHUNK_BITS) - first_chunk + 1
+        pair_runs = np.repeat(runs, chunks)
+        within = np.arange(len(pair_runs)) - np.repeat(np.cumsum(chunks) - chunks, chunks)
+        pair_chunks = np.repeat(first_chunk, chunks) + within
+        order = np.argsort(pair_chunks, kind="stable")
+        return pair_chunks[order], pair_runs[order]
+
+    def chunk(self, block: int, number: int) -> Chunk:
+        """Return a chunk of a block, pages [number << 16, (number + 1) << 16)."""
+        return self._chunk(block, number)
+
+    def _painted(self, block: int, number: int) -> Chunk:
+        owner = np.full(CHUNK_PAGES, -1, dtype=np.int64)
+        empty = np.empty(0, dtype=np.int64)
+        if block not in self._by_block:
+            return Chunk(owner, empty, empty)
+        chunks, runs = self._by_block[block]
+        low, high = np.searchsorted(chunks, [number, number + 1])
+        runs = runs[low:high]
+        deltas = self.columns["kind"][runs] == PageKind.XBZRLE
+        self._paint(owner, runs[~deltas], number)
+        delta_runs = runs[deltas]
+        delta_pages = self.columns["first_page"][delta_runs] - (number << CHUNK_BITS)
+        applies = delta_runs > owner[delta_pages]
+        delta_runs, delta_pages = delta_runs[applies], delta_pages[applies]
+        by_page = np.argsort(delta_pages, kind="stable")
+        return Chunk(owner, delta_pages[by_page], delta_runs[by_page])
+
+    def _paint(
+        self, owner: np.ndarray[Any, Any], runs: np.ndarray[Any, Any], number: int
+    ) -> None:
+        base = number << CHUNK_BITS
+        first = np.maximum(self.columns["first_page"][runs] - base, 0)
+        behind = self.columns["first_page"][runs] + self.columns["count"][runs] - base
+        counts = np.minimum(behind, CHUNK_PAGES) - first
+        total = np.cumsum(counts)
+        start = 0
+        while start < len(runs):
+            painted = total[start - 1] if start else 0
+            stop = max(start + 1, int(np.searchsorted(total, painted + _PAINT_PAGES, "right")))
+            some = slice(start, stop)
+            lengths = counts[some]
+            begins = np.cumsum(lengths) - lengths
+            pages = np.arange(int(lengths.sum())) + np.repeat(first[some] - begins, lengths)
+            # Where a page is named twice, the last assignment stays.
+            owner[pages] = np.repeat(runs[some], lengths)
+            start = stop
+
+    def placement(self, run: int, page: int) -> Placement:
+        """Return where a run has a page (its index in the block)."""
+        columns = self.columns
+        stride_len = int(columns["stride_len"][run])
+        into = page - int(columns["first_page"][run])
+        return Placement(
+            int(columns["source"][run]),
+            int(columns["kind"][run]),
+            int(columns["data_offset"][run]) + into * stride_len,
+            stride_len,
+            int(columns["payload_len"][run]),
+        )
+
+    def delta(self, run: int) -> Delta:
+        """Return an XBZRLE run as a delta."""
+        columns = self.columns
+        return Delta(
+            int(columns["source"][run]),
+            int(columns["data_offset"][run]),
+            int(columns["payload_len"][run]),
+        )

@@ -1,0 +1,132 @@
+"""Build the view of a capture's final RAM: index all runs of pages, in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qmig.capture.channel import ChannelWalk
+from qmig.capture.multifd import ChannelPages
+from qmig.capture.page_index import PageIndex, TooManyRunsError
+from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
+from qmig.capture.ram_view import MappedBlock, Ram, RamBlockView, RecordedBlock
+from qmig.capture.records import PageBatch, Record
+from qmig.capture.stream import StreamWalk
+from qmig.errors import LimitExceededError
+from qmig.limits import MAX_PAGE_RUNS
+from qmig.wire.ram import RamSaveFlag
+
+_NUMBER_BITS: Final = 40  # what is left of 63 bits holds 8 million epochs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qmig.capture.capture import Survey
+    from qmig.capture.container import Container
+    from qmig.capture.source import Source
+
+
+def build_ram(
+    main: Container,
+    channels: Sequence[Container],
+    *,
+    page_size_len: int | None,
+    survey: Survey,
+) -> tuple[Ram, list[Source]]:
+    """Walk over all files again and index their pages.
+
+    Args:
+        main: the main stream, in a seekable source.
+        channels: the channels, in seekable sources.
+        page_size_len: the target page size that the user gave.
+        survey: the first pass, which knows the markers.
+
+    Returns:
+        The RAM, and sources that must be closed with it.
+    """
+    walk = StreamWalk(main.source, main.stream_offset, page_size_len=page_size_len)
+    flush_markers = bool(survey.walk and survey.walk.counters.flush_words)
+    marker = RamSaveFlag.MULTIFD_FLUSH if flush_markers else RamSaveFlag.EOS
+    index = PageIndex()
+    sources: list[Source] = [main.source]
+    try:
+        _index_main(walk, index, marker)
+        size = walk.page_size.length if walk.page_size else DEFAULT_PAGE_SIZE_LEN
+        made = _index_channels(walk, channels, index, sources, size)
+    except TooManyRunsError as error:
+        raise LimitExceededError(
+            path=main.path,
+            offset=walk.end_offset,
+            record="RAM",
+            expected=f"at most {MAX_PAGE_RUNS} runs of pages",
+            found="more",
+        ) from error
+    index.finish()
+    finished = walk.eof_offset is not None or any(
+        row.word == "END" and row.idstr == "ram" and row.complete for row in walk.sections.rows
+    )
+    blocks: dict[str, RamBlockView] = {}
+    for block in walk.blocks:
+        if block.mapped is not None or _is_mapped(walk):
+            blocks[block.name] = MappedBlock(block, size, source=main.source, finished=finished)
+        else:
+            blocks[block.name] = RecordedBlock(
+                block, size, index=index, sources=sources, reason=_reason(walk, channels)
+            )
+    return Ram(blocks, size), made
+
+
+def _order(epoch: int, number: int) -> int:
+    """Return the place of runs among all: by epoch, the main stream (number 0) before channels.
+
+    Inside an epoch no order is needed, for no page comes twice in it, except the batches that 4.2
+    sends again behind a SYNC. There the packet numbers are the one hint at what came last; they
+    never decrease within a channel.
+    """
+    return epoch << _NUMBER_BITS | min(number, (1 << _NUMBER_BITS) - 1)
+
+
+def _is_mapped(walk: StreamWalk) -> bool:
+    return any(block.mapped is not None for block in walk.blocks)
+
+
+def _reason(walk: StreamWalk, channels: Sequence[Container]) -> str:
+    if walk.error is not None:
+        return "the stream is damaged or cut short before them"
+    if walk.ignore_shared:
+        return "they were never sent (the block may be shared memory: x-ignore-shared)"
+    if not channels and walk.counters.flush_words:
+        return "they were sent over multifd channels, whose files were not given"
+    return "they were never sent"
+
+
+def _index_main(walk: StreamWalk, index: PageIndex, marker: RamSaveFlag) -> None:
+    epoch = 0
+    for item in walk.records():
+        if isinstance(item, PageBatch):
+            index.add(item.runs, source=0, order=_order(epoch, 0))
+        elif isinstance(item, Record) and item.name == "RAM word":
+            word = item.wire.as_dict()["word"] if item.wire else 0
+            epoch += bool(word & marker and not word & RamSaveFlag.MEM_SIZE)
+
+
+def _index_channels(
+    walk: StreamWalk,
+    channels: Sequence[Container],
+    index: PageIndex,
+    sources: list[Source],
+    page_size_len: int,
+) -> list[Source]:
+    made: list[Source] = []
+    for container in channels:
+        pages = ChannelPages(
+            ChannelWalk(container.source, container.stream_offset, page_size_len=page_size_len),
+            walk.blocks,
+        )
+        raw_index = len(sources)
+        sources.append(container.source)
+        for epoch, number, inflated, runs in pages.runs():
+            index.add(runs, source=raw_index + inflated, order=_order(epoch, 1 + number))
+        inflated_source = pages.inflated_source()
+        sources.append(inflated_source)
+        made.append(inflated_source)
+    return made
