@@ -1,0 +1,89 @@
+"""What all tests share: the fixtures' files, unpacked, and the options of the test run."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.corpus import FIXTURES, Corpus
+
+CaptureFiles = Callable[[str], list[Path]]
+FindQemu = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this project."""
+    group = parser.getgroup("qmig")
+    group.addoption(
+        "--qemus",
+        metavar="DIR",
+        help="folder with QEMU builds, named qemu-RELEASE (x86_64) or qemu-RELEASE-TARGET",
+    )
+    group.addoption(
+        "--require-qemu",
+        action="store_true",
+        help="fail where a QEMU is missing instead of skipping (also by CI=true)",
+    )
+    group.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write expected output anew instead of comparing with it",
+    )
+
+
+def _without_qemu(config: pytest.Config, reason: str) -> None:
+    """Skip the test that needs a QEMU, or fail it where none may be missing."""
+    if config.getoption("--require-qemu") or os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look at once whether a test that needs a QEMU can run."""
+    if item.get_closest_marker("qemu") is None:
+        return
+    folder = item.config.getoption("--qemus")
+    if folder is None:
+        _without_qemu(item.config, "needs real QEMU builds: give their folder with --qemus DIR")
+    elif not Path(folder).is_dir():
+        _without_qemu(item.config, f"--qemus {folder} is not a folder")
+
+
+@pytest.fixture(scope="session")
+def find_qemu(pytestconfig: pytest.Config) -> FindQemu:
+    """Give a function from release and target to a QEMU: find_qemu("10.0", "s390x")."""
+
+    def find(release: str, target: str = "x86_64") -> Path:
+        suffix = "" if target == "x86_64" else f"-{target}"
+        folder = pytestconfig.getoption("--qemus")
+        path = Path(folder or "") / f"qemu-{release}{suffix}"
+        if folder is None or not path.exists():
+            _without_qemu(pytestconfig, f"needs {path.name} in the folder given with --qemus DIR")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def update_golden(pytestconfig: pytest.Config) -> bool:
+    """Whether expected output is to be written anew."""
+    return bool(pytestconfig.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The fixtures' files, each unpacked when it is first asked for."""
+    return Corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def capture_files(corpus: Corpus) -> CaptureFiles:
+    """Give a function from a fixture's name to its unpacked files, in the manifest's order."""
+    return corpus.files
+
+
+@pytest.fixture(params=FIXTURES, scope="session")
+def each_name(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run a test once for every fixture in the manifest."""
+    yield request.param
