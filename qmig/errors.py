@@ -77,9 +77,7 @@ class StreamError(QmigError):
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
         what = f"{self.record}: {self.field}" if self.field else self.record
-        line = (
-            f"{where}0x{self.offset:08x} {what}: expected {self.expected}, found {self.found}"
-        )
+        line = f"{where}0x{self.offset:08x} {what}: expected {self.expected}, found {self.found}"
         return join_hint(line, self.hint)
 
 

@@ -15,11 +15,12 @@ from qmig.capture.channel import ChannelWalk
 from qmig.capture.container import Container, Role, open_container
 from qmig.capture.multifd import ChannelPages
 from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
+from qmig.capture.preempt import PreemptWalk
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.releases import Evidence, channel_evidence, possible_releases, stream_evidence
 from qmig.capture.statistics import RamStatistics
 from qmig.capture.stream import StreamWalk
-from qmig.errors import LimitExceededError, SourceError, StreamError
+from qmig.errors import LimitExceededError, SourceError, StreamError, TruncatedStreamError
 from qmig.limits import MAX_CHANNELS
 
 if TYPE_CHECKING:
@@ -50,20 +51,41 @@ class Channel:
 
 
 class Survey:
-    """What one pass over all files of a capture found; see the attributes of `Capture`."""
+    """What one pass over all files of a capture found.
+
+    Attributes:
+        walk: the walk over the main stream; None where there is none.
+        resumed: the walks over the connections that resumed it (postcopy recovery).
+        preempts: the walks over the channels of postcopy-preempt.
+        channels: the multifd channels, by their ids.
+        statistics: counts of pages of all of them.
+    """
 
     def __init__(self, capture: Capture) -> None:
         self.walk: StreamWalk | None = None
         self.statistics = RamStatistics()
         self.channels: list[Channel] = []
+        self.resumed: list[StreamWalk] = []
+        self.preempts: list[PreemptWalk] = []
         if capture.main is not None:
             self.walk = capture.new_walk()
-            for item in self.walk.records():
-                if isinstance(item, PageBatch):
-                    self.statistics.add(item.runs)
+            self._count(self.walk.records())
+            for container in capture.recovery_files:
+                resumed = resumed_walk(container, self.resumed[-1] if self.resumed else self.walk)
+                self.resumed.append(resumed)
+                self._count(resumed.records())
+            for container in capture.preempt_files:
+                preempt = PreemptWalk(container.source, container.stream_offset, self.walk)
+                self.preempts.append(preempt)
+                self._count(preempt.records())
         for container in capture.channel_files:
             self.channels.append(self._channel(capture, container))
         self.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
+
+    def _count(self, items: Iterator[Record | PageBatch]) -> None:
+        for item in items:
+            if isinstance(item, PageBatch):
+                self.statistics.add(item.runs)
 
     def _channel(self, capture: Capture, container: Container) -> Channel:
         walk = ChannelWalk(
@@ -92,6 +114,8 @@ class Capture:
     Attributes:
         main: the file with the main stream; None where only channels were given.
         channel_files: the files with multifd channels, as given.
+        recovery_files: connections that resumed a broken postcopy migration, in their order.
+        preempt_files: channels of postcopy-preempt.
         given_page_size_len: the target page size that the user gave.
     """
 
@@ -104,9 +128,17 @@ class Capture:
     ) -> None:
         self.main = next((c for c in containers if c.role is Role.MAIN), None)
         self.channel_files = [c for c in containers if c.role is Role.CHANNEL]
+        self.recovery_files = [c for c in containers if c.role is Role.RECOVERY]
+        self.preempt_files = [c for c in containers if c.role is Role.PREEMPT]
         self.given_page_size_len = page_size_len
         self._given_offset = offset
         self._opened: list[Container | Source] = list(containers)
+
+    @property
+    def files(self) -> list[Container]:
+        """All files: the main stream first, then the others as given."""
+        main = [self.main] if self.main else []
+        return [*main, *self.recovery_files, *self.preempt_files, *self.channel_files]
 
     def close(self) -> None:
         """Close all files."""
@@ -146,8 +178,8 @@ class Capture:
     def _main(self) -> Container:
         if self.main is None:
             raise SourceError(
-                "the main stream is missing: all files are multifd channels",
-                path=", ".join(c.path for c in self.channel_files),
+                "the main stream is missing",
+                path=", ".join(c.path for c in self.files),
                 hint="give the file that begins with QEVM, too",
             )
         return self.main
@@ -196,10 +228,16 @@ class Capture:
 
     @property
     def errors(self) -> list[StreamError]:
-        """What kept the files from being read to their ends; empty for a whole capture."""
-        walk = self.survey.walk
-        found = [walk.error] if walk is not None and walk.error else []
-        return found + [channel.error for channel in self.channels if channel.error]
+        """What kept the files from being read to their ends; empty for a whole capture.
+
+        A connection that broke and was resumed by another one is expected to end inside a record.
+        """
+        survey = self.survey
+        connections = [survey.walk, *survey.resumed]
+        broken = [walk.error for walk in connections[:-1] if walk and walk.error]
+        found = [error for error in broken if not isinstance(error, TruncatedStreamError)]
+        walks = [connections[-1], *survey.preempts, *self.channels]
+        return found + [walk.error for walk in walks if walk is not None and walk.error]
 
     @cached_property
     def evidence(self) -> list[Evidence]:
@@ -251,9 +289,7 @@ class Capture:
     def _behind_ram(self, error: StreamError) -> bool:
         """Tell whether the RAM was complete before the main stream broke."""
         walk = self.stream
-        return error is walk.error and any(
-            row.word == "END" and row.idstr == "ram" and row.complete for row in walk.sections.rows
-        )
+        return error is walk.error and walk.ram_ended
 
     @cached_property
     def partial_ram(self) -> Ram:
@@ -264,20 +300,21 @@ class Capture:
         """
         from qmig.capture.ram_build import build_ram
 
-        main = self._main()
-        if not main.source.seekable:
-            main = self._reopened(main)
-        channels = [c if c.source.seekable else self._reopened(c) for c in self.channel_files]
+        main = self._seekable(self._main())
         ram, sources = build_ram(
             main,
-            channels,
+            [self._seekable(c) for c in self.recovery_files],
+            [self._seekable(c) for c in self.preempt_files],
+            [self._seekable(c) for c in self.channel_files],
             page_size_len=self.given_page_size_len,
-            survey=self.survey,
+            flush_markers=bool(self.stream.counters.flush_words),
         )
         self._opened += sources
         return ram
 
-    def _reopened(self, container: Container) -> Container:
+    def _seekable(self, container: Container) -> Container:
+        if container.source.seekable:
+            return container
         if container.path == "standard input":
             raise SourceError(
                 "a pipe cannot be read at any address",
@@ -319,6 +356,11 @@ def open_capture(
             container.close()
         raise
     return Capture(containers, page_size_len=page_size_len, offset=offset)
+
+
+def resumed_walk(container: Container, before: StreamWalk) -> StreamWalk:
+    """Return a new walk over a connection that resumed the one of `before`."""
+    return StreamWalk(container.source, container.stream_offset, resumes=before)
 
 
 def _check_roles(containers: Sequence[Container]) -> None:

@@ -296,9 +296,7 @@ class ChannelWalk:
         start = cursor.offset
         kind = self._packet_type
         # The layout is that of 9.0; 7.x and 4.0 have other names for two of its fields.
-        fields = read_record(
-            Cursor(cursor.source, start), MultifdPacket9, what=self._what()
-        )
+        fields = read_record(Cursor(cursor.source, start), MultifdPacket9, what=self._what())
         header = fields if kind is MultifdPacket9 else kind.parse(cursor.peek(fixed_len(kind)))
         cursor.offset = start + fixed_len(kind)
         self._check_version(kind, fields.version, start)

@@ -124,9 +124,9 @@ class CommandReader:
         start = payload.offset
         wire = read_record(payload, kind, what=what)
         for key, value in wire.as_dict().items():
-            detail[key] = value.decode("utf-8", "surrogateescape") if isinstance(
-                value, bytes
-            ) else value
+            detail[key] = (
+                value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+            )
         return Record(start, payload.offset - start, "command payload", wire, **detail)
 
     def _check_packaged(self, start: int) -> None:

@@ -82,7 +82,7 @@ class ConfigurationReader:
             yield Record(at, cursor.offset - at, name, uuid)
             return
         bits = read_record(cursor, TargetPageBits, what=name)
-        if bits.target_page_bits.bit_length() > 5 or (  # noqa: PLR2004
+        if bits.target_page_bits.bit_length() > 5 or (
             1 << bits.target_page_bits not in LEGAL_PAGE_SIZES
         ):
             raise MalformedStreamError(

@@ -16,7 +16,11 @@ from qmig.capture.kinds import (
     CHANNEL_MAGIC,
     LIBVIRT_MAGICS,
     STREAM_MAGIC,
+    STREAM_STARTS,
     describe_foreign,
+    looks_like_preempt,
+    looks_like_recovery,
+    may_hide_stream,
 )
 from qmig.capture.source import Cursor, FileSource, ForwardSource, Source, iter_file, source_name
 from qmig.errors import (
@@ -55,6 +59,8 @@ class Role(Enum):
 
     MAIN = "main"
     CHANNEL = "channel"
+    RECOVERY = "recovery"  # what a postcopy migration goes on with on a new connection
+    PREEMPT = "preempt"  # requested pages of a postcopy migration
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class LibvirtImage:
 
     @property
     def format_name(self) -> str:
-        """libvirt's name of the format (`save_image_format` in qemu.conf)."""
+        """Libvirt's name of the format (`save_image_format` in qemu.conf)."""
         if self.header.version < QEMU_SAVE_VERSION:
             return "raw"
         return QemuSaveFormat(self.header.format).name.lower()
@@ -169,8 +175,9 @@ def _peel(container: Container, *, keep_all: bool) -> None:
         head = container.source.read_at(container.stream_offset, _HEAD_LEN)
         if head.startswith(STREAM_MAGIC):
             return
-        if head.startswith(CHANNEL_MAGIC):
-            container.role = Role.CHANNEL
+        role = _role_without_magic(head)
+        if role is not None:
+            container.role = role
             return
         codec = codec_of(head)
         if head.startswith(LIBVIRT_MAGICS):
@@ -191,6 +198,15 @@ def _peel(container: Container, *, keep_all: bool) -> None:
     )
 
 
+def _role_without_magic(head: bytes) -> Role | None:
+    """Tell what a connection is that is not the main one."""
+    if head.startswith(CHANNEL_MAGIC):
+        return Role.CHANNEL
+    if looks_like_recovery(head):
+        return Role.RECOVERY
+    return Role.PREEMPT if looks_like_preempt(head) else None
+
+
 def _decompress(container: Container, codec: str, *, keep_all: bool) -> None:
     inner = container.source
     container.layers.append(codec)
@@ -203,32 +219,40 @@ def _decompress(container: Container, codec: str, *, keep_all: bool) -> None:
 
 
 def _find_start(container: Container, head: bytes) -> None:
-    """Find a stream behind leading zeros, or say what the file is."""
-    source = container.source
-    if head and not head.strip(b"\0") and isinstance(source, FileSource):
-        start = source.next_data(container.stream_offset)
-        while start < (end := source.end() or 0) and start < MAX_STREAM_START_OFFSET:
-            data = source.read_at(start, MIB)
-            rest = data.lstrip(b"\0")
-            if rest:
-                start += len(data) - len(rest)
-                if rest.startswith((STREAM_MAGIC, *LIBVIRT_MAGICS)):
-                    container.spans.append(
-                        Span(container.stream_offset, start - container.stream_offset, "padding")
-                    )
-                    container.stream_offset = start
-                    container.layers.append(f"zeros up to 0x{start:x}")
-                    return
-                break
-            start = min(end, start + len(data))
+    """Find a stream further back in the file, or say what the file is."""
     what, hint = describe_foreign(head)
+    source = container.source
     if source.failure is not None:
         raise source.failure
-    raise SourceError(
-        f"0x{container.stream_offset:08x} is no migration stream: it seems to be {what}",
-        path=source.name,
-        hint=hint or None,
-    )
+    start = _search_start(source, container.stream_offset) if may_hide_stream(head) else None
+    if start is None:
+        raise SourceError(
+            f"0x{container.stream_offset:08x} is no migration stream: it seems to be {what}",
+            path=source.name,
+            hint=hint or None,
+        )
+    front_len = start - container.stream_offset
+    container.spans.append(Span(container.stream_offset, front_len, "bytes before the stream"))
+    container.layers.append(f"{front_len} bytes in front")
+    container.stream_offset = start
+
+
+def _search_start(source: Source, offset: int) -> int | None:
+    """Return where a stream or a libvirt image begins behind `offset` (file:PATH,offset=N)."""
+    end = source.end()
+    limit = offset + MAX_STREAM_START_OFFSET
+    overlap = 16
+    while offset < limit and (end is None or offset < end):
+        if isinstance(source, FileSource):
+            offset = source.next_data(offset)
+        data = source.read_at(offset, MIB + overlap)
+        starts = [at for start in STREAM_STARTS if 0 <= (at := data.find(start)) < MIB]
+        if starts:
+            return offset + min(starts)
+        if len(data) <= MIB:
+            return None
+        offset += MIB
+    return None
 
 
 def _peel_libvirt(container: Container) -> str | None:

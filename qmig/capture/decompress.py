@@ -12,9 +12,9 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from qmig.capture.source import Cursor, Source
 from qmig.errors import MalformedStreamError, StreamError
 from qmig.limits import MAX_LZOP_BLOCK_LEN, MAX_ZSTD_WINDOW_LEN, MIB
-from qmig.capture.source import Cursor, Source
 from qmig.pages.zstd_blocks import ZstdBlockScanner, ZstdFrameError
 from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.lzop import (
@@ -270,5 +270,3 @@ def _cut(source: Source, codec: str, offset: int) -> StreamError:
         found="end of file",
         hint="the file is cut short, or its save was not finished",
     )
-
-

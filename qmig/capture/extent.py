@@ -17,7 +17,6 @@ from qmig.wire.framing import (
     FooterRecord,
     MigCmd,
     QemuVmSection,
-
     VmDescriptionHead,
 )
 from qmig.wire.record import fast_struct, fixed_len
@@ -35,6 +34,7 @@ _LOOK_LEN: Final = 300  # a section header with the longest name
 _MOST_CANDIDATES: Final = 16  # of texts that look like a vmdescription and are not
 _NAME_LEN_AT: Final = 5  # type and id stand before it
 _MOST_INSTANCE: Final = 1 << 16
+_ANY_INSTANCE: Final = 1 << 32
 _MOST_VERSION: Final = 1000
 _MOST_ID: Final = 1 << 16
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
@@ -118,7 +118,8 @@ def plausible_element(data: bytes, known_ids: Container[int]) -> bool:
     if kind in (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END):
         return int.from_bytes(data[1:5], "big") in known_ids
     if kind in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
-        return plausible_section_head(data)
+        # With a footer in front any instance will do: pseries has LIOBNs from 0x80000000 on.
+        return plausible_section_head(data, most_instance=_ANY_INSTANCE)
     if kind == QemuVmSection.COMMAND:
         command, length = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
         if command not in set(MigCmd) or command == MigCmd.INVALID:
@@ -128,7 +129,7 @@ def plausible_element(data: bytes, known_ids: Container[int]) -> bool:
     return False
 
 
-def plausible_section_head(data: bytes) -> bool:
+def plausible_section_head(data: bytes, *, most_instance: int = _MOST_INSTANCE) -> bool:
     """Tell whether a START or FULL section could begin with these bytes."""
     if len(data) <= _NAME_LEN_AT or int.from_bytes(data[1:5], "big") >= _MOST_ID:
         return False
@@ -139,7 +140,7 @@ def plausible_section_head(data: bytes) -> bool:
         return False
     return (
         _PRINTABLE.fullmatch(data, _NAME_LEN_AT + 1, name_end) is not None
-        and int.from_bytes(data[name_end : name_end + 4], "big") < _MOST_INSTANCE
+        and int.from_bytes(data[name_end : name_end + 4], "big") < most_instance
         and int.from_bytes(data[name_end + 4 : head_len], "big") < _MOST_VERSION
     )
 
@@ -188,5 +189,3 @@ def _look(cursor: Cursor, at: int, length: int) -> bytes:
     if cursor.limit is not None:
         length = min(length, cursor.limit - at)
     return cursor.source.read_at(at, length)
-
-

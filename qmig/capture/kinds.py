@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from typing import Final
 
-from qmig.wire.framing import QEMU_VM_FILE_MAGIC
+from qmig.wire.framing import (
+    QEMU_VM_FILE_MAGIC,
+    QEMU_VM_FILE_VERSION,
+    FileHeader,
+    MigCmd,
+    QemuVmSection,
+)
 from qmig.wire.libvirt import QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL
 from qmig.wire.multifd import MULTIFD_MAGIC
+from qmig.wire.ram import RamSaveFlag
 
 STREAM_MAGIC: Final = QEMU_VM_FILE_MAGIC.to_bytes(4, "big")
 CHANNEL_MAGIC: Final = MULTIFD_MAGIC.to_bytes(4, "big")
 LIBVIRT_MAGICS: Final = (QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL)
+
+# What a stream can begin with where it does not begin the file: its header and what may follow.
+STREAM_STARTS: Final = (
+    *(
+        FileHeader(version=QEMU_VM_FILE_VERSION).build() + bytes([kind])
+        for kind in (
+            QemuVmSection.CONFIGURATION,
+            QemuVmSection.SECTION_START,
+            QemuVmSection.COMMAND,
+        )
+    ),
+    *LIBVIRT_MAGICS,
+)
 
 # Kinds of file that people hold for a migration stream, with what can be done.
 _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
@@ -44,6 +64,12 @@ _FOREIGN: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"\x16\x03", "a TLS connection", "only its end points can decrypt it"),
 )
 _TAR_MAGIC_AT: Final = 257
+_WORD_LEN: Final = 8
+_PAGE_FLAGS: Final = (int(RamSaveFlag.ZERO), int(RamSaveFlag.PAGE))
+_RECOVERY_COMMANDS: Final = tuple(
+    bytes([QemuVmSection.COMMAND]) + command.to_bytes(2, "big")
+    for command in (MigCmd.POSTCOPY_RESUME, MigCmd.RECV_BITMAP)
+)
 
 
 def describe_foreign(head: bytes) -> tuple[str, str]:
@@ -71,3 +97,34 @@ def describe_foreign(head: bytes) -> tuple[str, str]:
     if all(byte in b"\t\n\r\f\x1b" or 0x20 <= byte < 0x7F for byte in head):
         return "text", ""
     return f"unknown data ({head[:8].hex(' ')} ...)", ""
+
+
+def may_hide_stream(head: bytes) -> bool:
+    """Tell whether a stream may begin further back: not in a file whose kind is known."""
+    return bool(head) and not any(head.startswith(magic) for magic, _, _ in _FOREIGN)
+
+
+def looks_like_recovery(head: bytes) -> bool:
+    """Tell whether this is the second connection of a postcopy migration that was resumed.
+
+    It has no header: it begins with RECV_BITMAP, command 10 (9 in 3.0), or POSTCOPY_RESUME.
+    """
+    if not head.startswith(_RECOVERY_COMMANDS):
+        return False
+    payload_len = int.from_bytes(head[3:5], "big")
+    return payload_len == 0 or (head[5:6] != b"" and head[5] + 1 == payload_len)
+
+
+def looks_like_preempt(head: bytes) -> bool:
+    """Tell whether this is the channel for requested pages of a postcopy migration (7.1).
+
+    It has no header either: it begins with a page record, which names its block.
+    """
+    if len(head) <= _WORD_LEN or head[0] != 0:
+        return False
+    name = head[_WORD_LEN + 1 : _WORD_LEN + 1 + head[_WORD_LEN]]
+    return (
+        head[_WORD_LEN - 1] in _PAGE_FLAGS
+        and len(name) == head[_WORD_LEN] > 0
+        and all(0x20 < byte < 0x7F for byte in name)  # printable ASCII
+    )

@@ -177,7 +177,7 @@ def frame_block(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
 
 
 def frame_vfio(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
-    """Frame a VFIO section: tagged data up to END_OF_STATE.
+    """Frame a VFIO section: tagged data up to END_OF_STATE or DEV_INIT_DATA_SENT.
 
     The device's configuration has no length of its own (it is a vmstate of the bus), so a section
     with DEV_CONFIG_STATE is unsupported here; the caller finds its end by the footer.
@@ -188,7 +188,8 @@ def frame_vfio(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
         word = read_record(cursor, VfioWord, what="VFIO tag")
         tag = word.word
         yield Record(start, cursor.offset - start, "VFIO tag", word)
-        if tag == VfioTag.END_OF_STATE:
+        # vfio_save_iterate writes INIT_DATA_SENT in the place of END_OF_STATE.
+        if tag in (VfioTag.END_OF_STATE, VfioTag.DEV_INIT_DATA_SENT):
             return
         if tag == VfioTag.DEV_DATA_STATE:
             at = cursor.offset
@@ -203,7 +204,7 @@ def frame_vfio(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
                 expected="a tag whose data has a length",
                 found="DEV_CONFIG_STATE, whose length only the device knows",
             )
-        elif tag not in (VfioTag.DEV_SETUP_STATE, VfioTag.DEV_INIT_DATA_SENT):
+        elif tag != VfioTag.DEV_SETUP_STATE:
             raise MalformedStreamError(
                 path=cursor.name,
                 offset=start,

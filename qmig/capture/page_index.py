@@ -173,9 +173,7 @@ class PageIndex:
         by_page = np.argsort(delta_pages, kind="stable")
         return Chunk(owner, delta_pages[by_page], delta_runs[by_page])
 
-    def _paint(
-        self, owner: np.ndarray[Any, Any], runs: np.ndarray[Any, Any], number: int
-    ) -> None:
+    def _paint(self, owner: np.ndarray[Any, Any], runs: np.ndarray[Any, Any], number: int) -> None:
         base = number << CHUNK_BITS
         first = np.maximum(self.columns["first_page"][runs] - base, 0)
         behind = self.columns["first_page"][runs] + self.columns["count"][runs] - base

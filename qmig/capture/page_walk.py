@@ -144,7 +144,7 @@ class PageWalk:
         except struct.error:  # a word that is not whole
             return self._at
 
-    def _hot_loop(  # noqa: C901, PLR0912, PLR0913, PLR0915
+    def _hot_loop(  # noqa: C901
         self,
         data: mmap.mmap | bytes,
         at: int,
@@ -296,9 +296,7 @@ class PageWalk:
             kind = _KIND_FILL if data[body] else _KIND_ZERO
         before, self.block = self.block, block
         record_len = body - at + payload_len
-        after = self._add(
-            runs, kind, word, 1, base_offset + body, record_len, payload_len, at
-        )
+        after = self._add(runs, kind, word, 1, base_offset + body, record_len, payload_len, at)
         if after == at:
             self.block = before
         return after
@@ -319,11 +317,9 @@ class PageWalk:
         if not legal or body + payload_len > len(data):
             return at
         record_len = body - at + payload_len
-        return self._add(
-            runs, kind, word, 1, base_offset + body, record_len, payload_len, at
-        )
+        return self._add(runs, kind, word, 1, base_offset + body, record_len, payload_len, at)
 
-    def _add(  # noqa: PLR0913  # the fields of a run; a call costs as much as the rest
+    def _add(  # the fields of a run; a call costs as much as the rest
         self,
         runs: list[PageRun],
         kind: int,
@@ -349,6 +345,6 @@ class PageWalk:
 
 def compress_bound(page_size_len: int) -> int:
     """Return the longest zlib stream of one page (zlib.h compressBound)."""
-    return page_size_len + (page_size_len >> 12) + (page_size_len >> 14) + (
-        page_size_len >> 25
-    ) + 13
+    return (
+        page_size_len + (page_size_len >> 12) + (page_size_len >> 14) + (page_size_len >> 25) + 13
+    )

@@ -120,12 +120,12 @@ class BlockListReader:
             ignore_shared=ignore_shared,
             page_size_len=None,
         )
-        attempt._left_len = self._left_len  # noqa: SLF001  # the same class
+        attempt._left_len = self._left_len  # the same class
         try:
-            while attempt._left_len:  # noqa: SLF001
-                for _ in attempt._entry():  # noqa: SLF001
+            while attempt._left_len:
+                for _ in attempt._entry():
                     pass
-            word = read_record(attempt._cursor, RamWord, what="RAM word")  # noqa: SLF001
+            word = read_record(attempt._cursor, RamWord, what="RAM word")
         except MalformedStreamError:
             return False
         return word.word in (RamSaveFlag.EOS, RamSaveFlag.MULTIFD_FLUSH, RamSaveFlag.HOOK)
@@ -234,9 +234,7 @@ class BlockListReader:
         cursor, header, name = self._cursor, layout.header, block.name
         at = cursor.offset
         what = f"mapped-ram area of {name}"
-        in_place = (
-            header.bitmap_offset == at and at + layout.bitmap_len <= header.pages_offset
-        )
+        in_place = header.bitmap_offset == at and at + layout.bitmap_len <= header.pages_offset
         if in_place:
             cursor.skip(layout.bitmap_len, what=f"mapped-ram bitmap of {name}")
             yield Record(at, layout.bitmap_len, "mapped-ram bitmap", block=name)
@@ -270,12 +268,16 @@ class PageRecordReader:
         self._page_size_len = page_size_len
         self._walk = PageWalk(blocks, page_size_len)
 
-    def read(self, cursor: Cursor, *, careful: bool = False) -> Iterator[Record | PageBatch]:
+    def read(
+        self, cursor: Cursor, *, careful: bool = False, bare: bool = False
+    ) -> Iterator[Record | PageBatch]:
         """Yield the records up to the EOS word that closes a section's body, that one included.
 
         Args:
             cursor: at the first word.
             careful: read each record through its schema; slow, for comparison.
+            bare: the records are not those of a section: they go on to the end of data (the
+                channel of postcopy-preempt).
 
         Raises:
             StreamError: a record is damaged or not legal.
@@ -287,6 +289,8 @@ class PageRecordReader:
                     yield batch
                     cursor.source.release(cursor.offset)
                     continue
+            if bare and cursor.at_end():
+                return
             start = cursor.offset
             word = read_record(cursor, RamWord, what="RAM record")
             flags = word.word & (self._page_size_len - 1)

@@ -8,6 +8,7 @@ from qmig.capture.channel import ChannelWalk
 from qmig.capture.multifd import ChannelPages
 from qmig.capture.page_index import PageIndex, TooManyRunsError
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
+from qmig.capture.preempt import PreemptWalk
 from qmig.capture.ram_view import MappedBlock, Ram, RamBlockView, RecordedBlock
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.stream import StreamWalk
@@ -16,40 +17,44 @@ from qmig.limits import MAX_PAGE_RUNS
 from qmig.wire.ram import RamSaveFlag
 
 _NUMBER_BITS: Final = 40  # what is left of 63 bits holds 8 million epochs
+_LAST_EPOCH: Final = (1 << 63 - _NUMBER_BITS) - 1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qmig.capture.capture import Survey
     from qmig.capture.container import Container
     from qmig.capture.source import Source
 
 
 def build_ram(
     main: Container,
+    recoveries: Sequence[Container],
+    preempts: Sequence[Container],
     channels: Sequence[Container],
     *,
     page_size_len: int | None,
-    survey: Survey,
+    flush_markers: bool,
 ) -> tuple[Ram, list[Source]]:
     """Walk over all files again and index their pages.
 
     Args:
-        main: the main stream, in a seekable source.
-        channels: the channels, in seekable sources.
+        main: the main stream, in a seekable source, as are all others.
+        recoveries: connections that resumed it, in their order.
+        preempts: channels of postcopy-preempt.
+        channels: multifd channels.
         page_size_len: the target page size that the user gave.
-        survey: the first pass, which knows the markers.
+        flush_markers: whether MULTIFD_FLUSH words are the markers of epochs; else EOS words are.
 
     Returns:
         The RAM, and sources that must be closed with it.
     """
     walk = StreamWalk(main.source, main.stream_offset, page_size_len=page_size_len)
-    flush_markers = bool(survey.walk and survey.walk.counters.flush_words)
     marker = RamSaveFlag.MULTIFD_FLUSH if flush_markers else RamSaveFlag.EOS
     index = PageIndex()
     sources: list[Source] = [main.source]
     try:
         _index_main(walk, index, marker)
+        _index_postcopy(walk, recoveries, preempts, index, sources)
         size = walk.page_size.length if walk.page_size else DEFAULT_PAGE_SIZE_LEN
         made = _index_channels(walk, channels, index, sources, size)
     except TooManyRunsError as error:
@@ -61,9 +66,7 @@ def build_ram(
             found="more",
         ) from error
     index.finish()
-    finished = walk.eof_offset is not None or any(
-        row.word == "END" and row.idstr == "ram" and row.complete for row in walk.sections.rows
-    )
+    finished = walk.eof_offset is not None or walk.ram_ended
     blocks: dict[str, RamBlockView] = {}
     for block in walk.blocks:
         if block.mapped is not None or _is_mapped(walk):
@@ -82,7 +85,7 @@ def _order(epoch: int, number: int) -> int:
     sends again behind a SYNC. There the packet numbers are the one hint at what came last; they
     never decrease within a channel.
     """
-    return epoch << _NUMBER_BITS | min(number, (1 << _NUMBER_BITS) - 1)
+    return min(epoch, _LAST_EPOCH) << _NUMBER_BITS | min(number, (1 << _NUMBER_BITS) - 1)
 
 
 def _is_mapped(walk: StreamWalk) -> bool:
@@ -107,6 +110,29 @@ def _index_main(walk: StreamWalk, index: PageIndex, marker: RamSaveFlag) -> None
         elif isinstance(item, Record) and item.name == "RAM word":
             word = item.wire.as_dict()["word"] if item.wire else 0
             epoch += bool(word & marker and not word & RamSaveFlag.MEM_SIZE)
+
+
+def _index_postcopy(
+    walk: StreamWalk,
+    recoveries: Sequence[Container],
+    preempts: Sequence[Container],
+    index: PageIndex,
+    sources: list[Source],
+) -> None:
+    """Index what comes on other connections once postcopy runs: behind all of the main stream.
+
+    A page goes over one connection alone from then on (migration/ram.c, postcopy_preempt).
+    """
+    walks: list[StreamWalk | PreemptWalk] = []
+    for container in recoveries:
+        walk = StreamWalk(container.source, container.stream_offset, resumes=walk)
+        walks.append(walk)
+    walks += [PreemptWalk(c.source, c.stream_offset, walk) for c in preempts]
+    for number, later in enumerate(walks):
+        for item in later.records():
+            if isinstance(item, PageBatch):
+                index.add(item.runs, source=len(sources), order=_order(_LAST_EPOCH, number))
+        sources.append(later.source)
 
 
 def _index_channels(

@@ -231,9 +231,7 @@ class RecordedBlock(RamBlockView):
             found=found,
         )
 
-    def _apply_deltas(
-        self, out: bytearray, at: int, chunk: Chunk, low: int, high: int
-    ) -> None:
+    def _apply_deltas(self, out: bytearray, at: int, chunk: Chunk, low: int, high: int) -> None:
         size = self.page_size_len
         begin, end = np.searchsorted(chunk.delta_pages, [low, high])
         for page, run in zip(

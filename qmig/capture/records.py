@@ -43,7 +43,9 @@ class Record:
         self.detail = detail
 
     def __repr__(self) -> str:
-        return f"Record(0x{self.offset:x}, {self.length}, {self.name!r}, {self.wire}, {self.detail})"
+        return (
+            f"Record(0x{self.offset:x}, {self.length}, {self.name!r}, {self.wire}, {self.detail})"
+        )
 
 
 class PageBatch:

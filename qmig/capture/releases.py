@@ -167,7 +167,9 @@ def _separate_syncs(channels: Sequence[ChannelWalk]) -> Evidence | None:
 
 def _stale_sizes(channels: Sequence[ChannelWalk]) -> Evidence | None:
     if any(channel.counters.stale_sizes for channel in channels):
-        return Evidence("next_packet_size left over in packets without pages", between("5.0", "8.0"))
+        return Evidence(
+            "next_packet_size left over in packets without pages", between("5.0", "8.0")
+        )
     empties = sum(
         channel.counters.empty_packets + channel.counters.syncs - channel.counters.syncs_with_pages
         for channel in channels

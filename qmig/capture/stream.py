@@ -82,7 +82,8 @@ class StreamWalk:
         offset: where it begins.
         page_size_len: the target page size where the user knows it.
         careful: read each page record through its schema; slow, for comparison.
-        headless: the stream has no file header (the recovery of a postcopy migration).
+        resumes: the finished walk over the connection that this one resumes, without a file
+            header of its own (the recovery of a postcopy migration).
 
     Attributes:
         header: the file header.
@@ -109,7 +110,7 @@ class StreamWalk:
         *,
         page_size_len: int | None = None,
         careful: bool = False,
-        headless: bool = False,
+        resumes: StreamWalk | None = None,
     ) -> None:
         self.source = source
         self.start_offset = offset
@@ -130,13 +131,31 @@ class StreamWalk:
         self.error: StreamError | None = None
         self.counters = Counters()
         self._careful = careful
-        self._headless = headless
+        self._resumes = resumes
         self._handlers: dict[int, Section] = {}
         self._found: FoundVmDescription | None = None
         self._searched = False
         self._expected_len: dict[tuple[str, int], list[int | None]] = {}
         self._pages: PageRecordReader | None = None
         self._in_package = False
+        if resumes is not None:
+            self.blocks = resumes.blocks
+            self.page_size = resumes.page_size
+            self.footers = resumes.footers
+            self._handlers = dict(resumes.handlers)
+
+    @property
+    def handlers(self) -> dict[int, Section]:
+        """Section id -> the section that opened it."""
+        return self._handlers
+
+    @property
+    def ram_ended(self) -> bool:
+        """Whether the END section of `ram` was read whole."""
+        return any(
+            row.kind == QemuVmSection.SECTION_END and row.idstr == "ram" and row.complete
+            for row in self.sections.rows
+        )
 
     def records(self) -> Iterator[Item]:
         """Yield every byte of the stream, in order, each under a name."""
@@ -156,7 +175,7 @@ class StreamWalk:
             yield Opaque(self.end_offset, end - self.end_offset, "not read", extent="damage")
 
     def _stream(self, cursor: Cursor) -> Iterator[Item]:
-        if not self._headless:
+        if self._resumes is None:
             yield self._file_header(cursor)
             if cursor.peek(1) == bytes([QemuVmSection.CONFIGURATION]):
                 reader = ConfigurationReader(cursor)
@@ -270,10 +289,6 @@ class StreamWalk:
         start = cursor.offset
         head = read_record(cursor, PartHead, what="section header")
         opened = self._handlers.get(head.section_id)
-        if opened is None and self._headless and not self._handlers:
-            # The recovery of a postcopy goes on with the ids of the stream before it.
-            opened = Section(QemuVmSection.SECTION_START, head.section_id, "ram", 0, 4, start)
-            self._handlers[head.section_id] = opened
         if opened is None:
             raise MalformedStreamError(
                 path=cursor.name,
@@ -339,9 +354,7 @@ class StreamWalk:
             return
         if found != expected:
             if len(found) < FOOTER_LEN and expected.startswith(found):
-                raise cursor.truncated(
-                    FOOTER_LEN, len(found), what=f"footer of {section.idstr}"
-                )
+                raise cursor.truncated(FOOTER_LEN, len(found), what=f"footer of {section.idstr}")
             raise MalformedStreamError(
                 path=cursor.name,
                 offset=start,
@@ -466,9 +479,7 @@ class StreamWalk:
         if self.page_size is None:
             self._look_ahead(cursor.offset)
         if self.page_size is None:
-            guess = page_size_of_machine(
-                self.configuration.machine if self.configuration else None
-            )
+            guess = page_size_of_machine(self.configuration.machine if self.configuration else None)
             self.page_size = self._probed(cursor, guess)
         return self.page_size
 
@@ -554,9 +565,7 @@ class StreamWalk:
         start = cursor.offset
         trailing = self._look_at_trailing(cursor)
         self.trailing = trailing
-        yield Record(
-            start, trailing.length, "padding" if trailing.zeros else "trailing data"
-        )
+        yield Record(start, trailing.length, "padding" if trailing.zeros else "trailing data")
 
     def _vmdescription(self, cursor: Cursor) -> Iterator[Record]:
         start = cursor.offset

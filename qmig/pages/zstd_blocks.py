@@ -92,7 +92,7 @@ class ZstdBlockScanner:
         return _BLOCK_HEAD_LEN
 
     def _frame_head(self, head: bytes) -> int:
-        if len(head) < 8:  # noqa: PLR2004  # magic and the longest fixed part of what follows it
+        if len(head) < 8:  # magic and the longest fixed part of what follows it
             return self._short_frame_head(head)
         magic = int.from_bytes(head[:4], "little")
         if magic & 0xFFFFFFF0 == _SKIPPABLE_MAGIC:

@@ -12,7 +12,7 @@ Grammar (big-endian unless said)::
                    { StattribWord(MORE | addr), be64 count, bytes }* [StattribWord(DONE)]
                    StattribWord(EOS)
     block          { BlockWord ... }* BlockWord(EOS)        removed in 9.1
-    */vfio         be64 tag { be64 length, bytes }?, closed by a tag END_OF_STATE
+    */vfio         be64 tag { be64 length, bytes }?, closed by END_OF_STATE or DEV_INIT_DATA_SENT
 
 Sources: migration/block-dirty-bitmap.c, hw/ppc/spapr.c (htab_save_*), hw/s390x/s390-stattrib.c,
 migration/block.c (8.2), hw/vfio/migration.c (10.0).
