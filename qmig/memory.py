@@ -43,7 +43,7 @@ class PageRun(NamedTuple):
     block: int
     kind: int
     first_page: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on a run
     data_offset: int
     stride_len: int
     payload_len: int

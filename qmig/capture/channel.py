@@ -233,9 +233,7 @@ class ChannelWalk:
     def _looks_2018(head: bytes, long: int, short: int) -> bool:
         if head[long:] == _MAGIC:
             return False
-        if len(head) == short or head[short : short + len(_MAGIC)] == _MAGIC:
-            return True
-        return False
+        return len(head) == short or head[short : short + len(_MAGIC)] == _MAGIC
 
     # -- packets ----------------------------------------------------------------------------------
 

@@ -290,10 +290,8 @@ class PageWalk:
         payload_len = self.page_size_len if plain else 1
         if block is None or body + payload_len > len(data):
             return at
-        if plain:
-            kind = _KIND_PLAIN
-        else:
-            kind = _KIND_FILL if data[body] else _KIND_ZERO
+        of_fill = _KIND_FILL if data[body] else _KIND_ZERO
+        kind = _KIND_PLAIN if plain else of_fill
         before, self.block = self.block, block
         record_len = body - at + payload_len
         after = self._add(runs, kind, word, 1, base_offset + body, record_len, payload_len, at)

@@ -171,18 +171,19 @@ class BlockListReader:
                 expected="the name of a block, for the lengths so far do not add up to the total",
                 found="an empty name",
             )
-        if entry.used_length > min(self._left_len, MAX_BLOCK_LEN):
+        most = min(self._left_len, MAX_BLOCK_LEN)
+        if entry.used_length > most:
             raise MalformedStreamError(
                 path=self._cursor.name,
                 offset=start + 1 + len(entry.idstr),
                 record=what,
                 field="used_length",
-                expected=f"at most 0x{min(self._left_len, MAX_BLOCK_LEN):x}, what is left of the total",
+                expected=f"at most 0x{most:x}, what is left of the total",
                 found=f"0x{entry.used_length:x}",
             )
 
     def _page_size_follows(self) -> bool:
-        """Tell a page_size field from a name (never empty) or the next word (never without flag)."""
+        """Tell a page_size field from a name (never empty) or a word (never without flag)."""
         following = self._cursor.peek(8)
         value = int.from_bytes(following, "big")
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -178,7 +179,7 @@ class RecordedBlock(RamBlockView):
         for chunk, low, high, base in self._chunks(first, count):
             owner = chunk.owner[low:high]
             edges = [0, *(np.flatnonzero(owner[1:] != owner[:-1]) + 1).tolist(), len(owner)]
-            for begin, end in zip(edges[:-1], edges[1:], strict=True):
+            for begin, end in pairwise(edges):
                 run = int(owner[begin])
                 if run >= 0:
                     placement = self._index.placement(run, base + low + begin)
@@ -311,7 +312,7 @@ class MappedBlock(RamBlockView):
             return out
         bits = self._bits(first, count)
         edges = [0, *(np.flatnonzero(bits[1:] != bits[:-1]) + 1).tolist(), count]
-        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        for begin, end in pairwise(edges):
             if bits[begin]:
                 offset = layout.header.pages_offset + (first + begin) * size
                 length = (end - begin) * size

@@ -67,10 +67,10 @@ class Source(ABC):
             data, base = self._span = self.read_at(offset, SPAN_LEN), offset
         return data, base
 
-    def release(self, offset: int) -> None:
+    def release(self, offset: int) -> None:  # noqa: B027  # most sources need not
         """Tell that nothing before `offset` will be asked for again."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # most sources need not
         """Give back what the source holds."""
 
     def __enter__(self) -> Self:

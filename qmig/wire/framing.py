@@ -19,10 +19,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int64ub
+from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub
 
 from qmig.limits import MAX_MACHINE_NAME_LEN
-from qmig.wire.record import COUNTED_STRING, WireRecord, counted32, wire
+from qmig.wire.record import COUNTED_STRING, WireRecord, constant, counted32, wire
 
 QEMU_VM_FILE_MAGIC: Final = 0x5145564D
 QEMU_VM_FILE_VERSION: Final = 3
@@ -80,7 +80,7 @@ MIG_CMD_LEN: Final[dict[MigCmd, int | None]] = {
 class FileHeader(WireRecord):
     """The first eight bytes of a stream."""
 
-    magic: int = wire(Const(QEMU_VM_FILE_MAGIC, Int32ub), "QEVM")
+    magic: int = constant(QEMU_VM_FILE_MAGIC, Int32ub, "QEVM")
     version: int = wire(Int32ub, "3; 2 is obsolete and refused")
 
 
@@ -104,14 +104,14 @@ class PartHead(WireRecord):
 class FooterRecord(WireRecord):
     """Closes a section, where the machine has send-section-footer on."""
 
-    mark: int = wire(Const(int(QemuVmSection.SECTION_FOOTER), Int8ub), "section footer")
+    mark: int = constant(int(QemuVmSection.SECTION_FOOTER), Int8ub, "section footer")
     section_id: int = wire(Int32ub, "the id of the section that ends here")
 
 
 class CommandHead(WireRecord):
     """Opens a command."""
 
-    type: int = wire(Const(int(QemuVmSection.COMMAND), Int8ub), "command")
+    type: int = constant(int(QemuVmSection.COMMAND), Int8ub, "command")
     command: int = wire(Int16ub, "MigCmd")
     len: int = wire(Int16ub, "bytes of payload; the blob behind PACKAGED is not counted")
 
@@ -119,7 +119,7 @@ class CommandHead(WireRecord):
 class EofRecord(WireRecord):
     """Ends the elements of a stream."""
 
-    type: int = wire(Const(int(QemuVmSection.EOF), Int8ub), "end of the elements")
+    type: int = constant(int(QemuVmSection.EOF), Int8ub, "end of the elements")
 
 
 class PingPayload(WireRecord):
@@ -165,14 +165,14 @@ class RecvBitmapPayload(WireRecord):
 class ConfigurationRecord(WireRecord):
     """Opens the configuration section, directly behind the file header; no footer closes it."""
 
-    type: int = wire(Const(int(QemuVmSection.CONFIGURATION), Int8ub), "configuration")
+    type: int = constant(int(QemuVmSection.CONFIGURATION), Int8ub, "configuration")
     name: bytes = wire(counted32(max_len=MAX_MACHINE_NAME_LEN), "machine type, never an alias")
 
 
 class SubsectionHead(WireRecord):
     """Opens a subsection of a device state or of the configuration."""
 
-    type: int = wire(Const(int(QemuVmSection.SUBSECTION), Int8ub), "subsection")
+    type: int = constant(int(QemuVmSection.SUBSECTION), Int8ub, "subsection")
     name: bytes = wire(COUNTED_STRING, "name, by convention parent/x")
     version_id: int = wire(Int32ub, "version")
 
@@ -204,7 +204,7 @@ class ConfigurationUuid(WireRecord):
 class VmDescriptionHead(WireRecord):
     """Opens the vmdescription, behind EOF."""
 
-    type: int = wire(Const(int(QemuVmSection.VMDESCRIPTION), Int8ub), "vmdescription")
+    type: int = constant(int(QemuVmSection.VMDESCRIPTION), Int8ub, "vmdescription")
     length: int = wire(Int32ub, "bytes of JSON, no NUL")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from construct import ConstructError
 
 from qmig.errors import LimitExceededError, MalformedStreamError
-from qmig.wire.record import Counted, WireRecord, field_table, plain
+from qmig.wire.record import Counted, WireRecord, field_table, fixed_len, has_counted, plain
 
 if TYPE_CHECKING:
     from construct import Construct
@@ -85,6 +85,8 @@ def spaced_hex(data: bytes, *, most: int = 16) -> str:
 
 
 def _record_len(reader: RecordReader, record: type[WireRecord], what: str) -> int:
+    if not has_counted(record):
+        return fixed_len(record)
     length = 0
     for subcon in record.SCHEMA.subcons:
         counted = plain(subcon)
@@ -106,7 +108,7 @@ def _record_len(reader: RecordReader, record: type[WireRecord], what: str) -> in
                 found=str(count),
             )
         length += head_len + count
-    return length
+    return int(length)
 
 
 def _locate(record: type[WireRecord], error: ConstructError) -> tuple[str, int, int]:

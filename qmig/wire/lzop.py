@@ -13,9 +13,9 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import Final
 
-from construct import Bytes, Const, Int8ub, Int16ub, Int32ub
+from construct import Bytes, Int8ub, Int16ub, Int32ub
 
-from qmig.wire.record import COUNTED_STRING, WireRecord, wire
+from qmig.wire.record import COUNTED_STRING, WireRecord, constant, wire
 
 LZOP_MAGIC: Final = bytes.fromhex("894c5a4f000d0a1a0a")
 
@@ -35,7 +35,7 @@ class LzopFlag(IntFlag):
 class LzopHead(WireRecord):
     """Fixed part of the file header."""
 
-    magic: bytes = wire(Const(LZOP_MAGIC, Bytes(9)), "lzop")
+    magic: bytes = constant(LZOP_MAGIC, Bytes(9), "lzop")
     version: int = wire(Int16ub, "of the writer")
     lib_version: int = wire(Int16ub, "of its LZO library")
     version_needed: int = wire(Int16ub, "to extract")

@@ -21,9 +21,9 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from construct import Array, Bytes, Const, Int8ub, Int32ub, Int64ub
+from construct import Array, Bytes, Int8ub, Int32ub, Int64ub
 
-from qmig.wire.record import WireRecord, wire
+from qmig.wire.record import WireRecord, constant, wire
 
 MULTIFD_MAGIC: Final = 0x11223344
 MULTIFD_VERSION: Final = 1
@@ -56,7 +56,7 @@ class MultifdCompression(IntEnum):
 class MultifdInit2018(WireRecord):
     """First bytes of a channel of 3.0 and 3.1."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     uuid: bytes = wire(Bytes(16), "UUID of the guest, zeros if it has none")
     id: int = wire(Int8ub, "number of the channel, from 0")
@@ -65,7 +65,7 @@ class MultifdInit2018(WireRecord):
 class MultifdInit(WireRecord):
     """First bytes of a channel of 4.0 and later."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     uuid: bytes = wire(Bytes(16), "UUID of the guest, zeros if it has none")
     id: int = wire(Int8ub, "number of the channel, from 0")
@@ -76,7 +76,7 @@ class MultifdInit(WireRecord):
 class MultifdPacketHdr(WireRecord):
     """What all packets begin with."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1 in all generations")
     flags: int = wire(Int32ub, "MultifdFlag and MultifdCompression; unknown bits are kept")
 
@@ -84,7 +84,7 @@ class MultifdPacketHdr(WireRecord):
 class MultifdPacket2018(WireRecord):
     """Packet header of 3.0 and 3.1, before its `size` offsets."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     flags: int = wire(Int32ub, "MultifdFlag")
     size: int = wire(Int32ub, "entries of the offset array: x-multifd-page-count")
@@ -96,7 +96,7 @@ class MultifdPacket2018(WireRecord):
 class MultifdPacket4(WireRecord):
     """Packet header of 4.0 to 6.x, before its P offsets."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     flags: int = wire(Int32ub, "MultifdFlag and MultifdCompression")
     pages_alloc: int = wire(Int32ub, "P")
@@ -110,7 +110,7 @@ class MultifdPacket4(WireRecord):
 class MultifdPacket7(WireRecord):
     """Packet header of 7.x and 8.x, before its P offsets."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     flags: int = wire(Int32ub, "MultifdFlag and MultifdCompression")
     pages_alloc: int = wire(Int32ub, "P")
@@ -124,7 +124,7 @@ class MultifdPacket7(WireRecord):
 class MultifdPacket9(WireRecord):
     """Packet header of 9.0 and later, before its P offsets."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     flags: int = wire(Int32ub, "MultifdFlag and MultifdCompression")
     pages_alloc: int = wire(Int32ub, "P; 0 in SYNC packets of 9.2 and later")
@@ -140,7 +140,7 @@ class MultifdPacket9(WireRecord):
 class MultifdDeviceState(WireRecord):
     """Packet header with device state, 10.0 and later; no offsets, no packet_num."""
 
-    magic: int = wire(Const(MULTIFD_MAGIC, Int32ub), "0x11223344")
+    magic: int = constant(MULTIFD_MAGIC, Int32ub, "0x11223344")
     version: int = wire(Int32ub, "1")
     flags: int = wire(Int32ub, "with DEVICE_STATE")
     idstr: bytes = wire(Bytes(256), "NUL-terminated name of the device's section")

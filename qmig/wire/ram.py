@@ -55,7 +55,7 @@ class RamBlockRecord(WireRecord):
 
 
 class RamBlockPageSize(WireRecord):
-    """In a block list entry: postcopy-ram, and the host page is not the larger of host and target."""
+    """In a block list entry: postcopy-ram, where its page is not max(host page, target page)."""
 
     page_size: int = wire(Int64ub, "host page size of the block, bytes")
 

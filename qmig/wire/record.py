@@ -1,9 +1,9 @@
 """A wire record declared once: construct schema, typed fields, dtype and documentation.
 
-A record is a class whose attributes are declared with `wire`::
+A record is a class whose attributes are declared with `wire` and `constant`::
 
     class FooterRecord(WireRecord):
-        mark: int = wire(Const(0x7E, Int8ub), "section footer")
+        mark: int = constant(0x7E, Int8ub, "section footer")
         section_id: int = wire(Int32ub, "id of the section that ends here")
 
 From that one declaration come the construct `Struct` (`SCHEMA`), the typed attributes, the
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeVar, dataclass_transform
 
 from construct import (
     Array,
@@ -67,18 +67,35 @@ class _WireField:
         self.doc = doc
 
 
-def wire(subcon: Construct, doc: str, *, default: object = None) -> Any:  # noqa: ANN401
+def wire(subcon: Construct, doc: str) -> Any:  # noqa: ANN401
     """Declare one field of a `WireRecord`.
 
     Args:
         subcon: the construct that parses and builds the field.
         doc: meaning and unit, one line; it appears in `docs/format/`.
-        default: accepted for type checkers only; constants fill themselves in.
     """
     return _WireField(subcon, doc)
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(wire,))
+def constant(
+    value: int | bytes,
+    subcon: Construct,
+    doc: str,
+    *,
+    init: Literal[False] = False,  # tells type checkers that the constructor fills it in
+) -> Any:  # noqa: ANN401
+    """Declare a field that always has one value: a magic number or a mark.
+
+    Args:
+        value: the value; another one does not parse.
+        subcon: the construct that parses and builds it.
+        doc: meaning, one line; it appears in `docs/format/`.
+        init: for type checkers only.
+    """
+    return _WireField(Const(value, subcon), doc)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(wire, constant))
 class WireRecord:
     """Base of all wire records; see the module's text.
 
@@ -128,9 +145,10 @@ class WireRecord:
         return {name: getattr(self, name) for name in self.DOCS}
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.as_dict() == other.as_dict()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.as_dict() == other.as_dict()
 
-    __hash__ = None  # type: ignore[assignment]  # records are mutable, as construct's are
+    def __hash__(self) -> int:
+        return hash(self.build())
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in self.as_dict().items())
@@ -183,6 +201,12 @@ def field_table(record: type[WireRecord]) -> dict[str, tuple[int, int]]:
         table[subcon.name] = (offset, subcon.sizeof())
         offset += subcon.sizeof()
     return table
+
+
+@cache
+def has_counted(record: type[WireRecord]) -> bool:
+    """Tell whether a record has a counted field, so that its length is in its bytes."""
+    return any(isinstance(plain(subcon), Counted) for subcon in record.SCHEMA.subcons)
 
 
 @cache
