@@ -33,6 +33,8 @@ from construct import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
 
@@ -147,8 +149,7 @@ class WireRecord:
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.as_dict() == other.as_dict()
 
-    def __hash__(self) -> int:
-        return hash(self.build())
+    __hash__ = None  # type: ignore[assignment]  # records can be changed, as construct's can
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in self.as_dict().items())
@@ -156,6 +157,7 @@ class WireRecord:
 
 
 R = TypeVar("R", bound=WireRecord)
+T = TypeVar("T")
 
 
 def byte_swapped(record: type[R]) -> type[R]:
@@ -175,6 +177,11 @@ def _swap(subcon: Construct) -> Construct:
     return Int32ub if subcon is Int32ul else subcon
 
 
+def _once(make: Callable[[type[WireRecord]], T]) -> Callable[[type[WireRecord]], T]:
+    """Cache a function of a record's class (typed here, for classes are hashable whatever)."""
+    return cache(make)
+
+
 def plain(subcon: Construct) -> Construct:
     """Return a construct without its name and constant wrappers."""
     while isinstance(subcon, Renamed | Const):
@@ -190,7 +197,7 @@ def subcon_of(record: type[WireRecord], field: str) -> Construct:
     raise KeyError(field)
 
 
-@cache
+@_once
 def field_table(record: type[WireRecord]) -> dict[str, tuple[int, int]]:
     """Return field -> (offset, length) in bytes for the fields before the first counted one."""
     table: dict[str, tuple[int, int]] = {}
@@ -203,13 +210,13 @@ def field_table(record: type[WireRecord]) -> dict[str, tuple[int, int]]:
     return table
 
 
-@cache
+@_once
 def has_counted(record: type[WireRecord]) -> bool:
     """Tell whether a record has a counted field, so that its length is in its bytes."""
     return any(isinstance(plain(subcon), Counted) for subcon in record.SCHEMA.subcons)
 
 
-@cache
+@_once
 def fixed_len(record: type[WireRecord]) -> int:
     """Return the length in bytes of a record without counted fields."""
     length: int = record.SCHEMA.sizeof()
@@ -219,7 +226,7 @@ def fixed_len(record: type[WireRecord]) -> int:
 _CODES: Final = {"B": "u1", "H": "u2", "L": "u4", "Q": "u8"}
 
 
-@cache
+@_once
 def dtype_of(record: type[WireRecord]) -> np.dtype[Any]:
     """Return the packed numpy dtype of a fixed-length record, derived from its schema."""
     import numpy as np
@@ -236,7 +243,7 @@ def _numpy_type(subcon: Construct) -> tuple[Any, ...]:
     return (f"V{subcon.sizeof()}",)
 
 
-@cache
+@_once
 def fast_struct(record: type[WireRecord]) -> struct.Struct:
     """Return a `struct.Struct` of a record made of integers and bytes, for hot loops.
 
