@@ -91,9 +91,9 @@ def _record_len(reader: RecordReader, record: type[WireRecord], what: str) -> in
     for subcon in record.SCHEMA.subcons:
         counted = plain(subcon)
         if not isinstance(counted, Counted):
-            length += subcon.sizeof()
+            length += int(subcon.sizeof())
             continue
-        head_len = counted.lengthfield.sizeof()
+        head_len = int(counted.lengthfield.sizeof())
         head = reader.peek(length + head_len)[length:]
         if len(head) < head_len:
             return length + head_len
@@ -108,7 +108,7 @@ def _record_len(reader: RecordReader, record: type[WireRecord], what: str) -> in
                 found=str(count),
             )
         length += head_len + count
-    return int(length)
+    return length
 
 
 def _locate(record: type[WireRecord], error: ConstructError) -> tuple[str, int, int]:

@@ -179,7 +179,8 @@ def _swap(subcon: Construct) -> Construct:
 
 def _once(make: Callable[[type[WireRecord]], T]) -> Callable[[type[WireRecord]], T]:
     """Cache a function of a record's class (typed here, for classes are hashable whatever)."""
-    return cache(make)
+    cached: Callable[..., T] = cache(make)
+    return cached
 
 
 def plain(subcon: Construct) -> Construct:
