@@ -18,10 +18,11 @@ MAX_CAPABILITIES: Final = 1024
 
 # A vmdescription of a machine with 255 vCPUs and 30 devices has 4 MiB; QEMU's script looks at the
 # last 10 MB of a file only, so nobody has seen a larger one survive.
-MAX_VMDESC_LEN: Final = 64 * MIB
+MAX_VMDESC_LEN: Final = 32 * MIB
 
-# JSON nesting: real ones have 20 levels at most; Python's own parser recurses.
-MAX_VMDESC_DEPTH: Final = 200
+# The JSON of one device: a virtio-gpu with its resources has some 100 KiB. Decoding takes about 20
+# times as much memory.
+MAX_DEVICE_DESCRIPTION_LEN: Final = 2 * MIB
 
 # Blocks of RAM: one for each DIMM (256), each PCI ROM and video memory (some per device).
 MAX_RAM_BLOCKS: Final = 16384
@@ -42,6 +43,9 @@ MAX_OPAQUE_SECTION_LEN: Final = 4096 * MIB
 
 # How much behind the first device section is searched for the vmdescription.
 VMDESC_SEARCH_LEN: Final = 96 * MIB
+
+# Ranges of a POSTCOPY_RAM_DISCARD that are kept; QEMU sends 12 at most.
+MAX_DISCARD_RANGES: Final = 12
 
 # The length of a PACKAGED blob (QEMU: MAX_VM_CMD_PACKAGED_SIZE in migration/savevm.c).
 MAX_PACKAGED_LEN: Final = 1 << 27

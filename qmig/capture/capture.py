@@ -70,6 +70,10 @@ class Survey:
         if capture.main is not None:
             self.walk = capture.new_walk()
             self._count(self.walk.records())
+            if self._guessed(self.walk) and capture.make_seekable():
+                # The vmdescription at the end knows what had to be guessed on the way there.
+                self.walk, self.statistics = capture.new_walk(), RamStatistics()
+                self._count(self.walk.records())
             for container in capture.recovery_files:
                 resumed = resumed_walk(container, self.resumed[-1] if self.resumed else self.walk)
                 self.resumed.append(resumed)
@@ -81,6 +85,10 @@ class Survey:
         for container in capture.channel_files:
             self.channels.append(self._channel(capture, container))
         self.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
+
+    @staticmethod
+    def _guessed(walk: StreamWalk) -> bool:
+        return any(row.extent == "guess" for row in walk.sections.rows)
 
     def _count(self, items: Iterator[Record | PageBatch]) -> None:
         for item in items:
@@ -183,6 +191,14 @@ class Capture:
                 hint="give the file that begins with QEVM, too",
             )
         return self.main
+
+    def make_seekable(self) -> bool:
+        """Put a compressed main stream into a temporary file; return whether that was done."""
+        main = self._main()
+        if main.source.seekable or main.path == "standard input":
+            return False
+        self.main = self._seekable(main)
+        return True
 
     @cached_property
     def survey(self) -> Survey:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qmig.capture.records import Record
 from qmig.capture.sections import COMMANDS_OF_3_0, Command, command_name
 from qmig.capture.source import Cursor
 from qmig.errors import LimitExceededError, MalformedStreamError
-from qmig.limits import MAX_PACKAGED_LEN
+from qmig.limits import MAX_DISCARD_RANGES, MAX_PACKAGED_LEN
 from qmig.wire.framing import (
     MIG_CMD_LEN,
     CommandHead,
@@ -104,22 +104,25 @@ class CommandReader:
         elif name == "PACKAGED":
             start = payload.offset
             yield self._read(payload, PackagedPayload, what, detail)
-            self.packaged_len = int(str(detail["length"]))
+            self.packaged_len = int(detail["length"])
             self._check_packaged(start)
         elif name == "POSTCOPY_RAM_DISCARD":
             yield self._read(payload, RamDiscardHead, what, detail)
-            ranges = []
+            ranges: list[dict[str, Any]] = []
+            detail["ranges"] = ranges
+            detail["range_count"] = 0
             while not payload.at_end():
                 record = self._read(payload, RamDiscardRange, what, {})
-                ranges.append(record.detail)
+                detail["range_count"] += 1
+                if len(ranges) < MAX_DISCARD_RANGES:
+                    ranges.append(record.detail)
                 yield record
-            detail["ranges"] = ranges
         rest = payload.peek(1 << 16)
         if rest:  # a payload longer than what is known of it
             yield Record(payload.offset, len(rest), "command payload", None, command=name)
 
     def _read(
-        self, payload: Cursor, kind: type[WireRecord], what: str, detail: dict[str, object]
+        self, payload: Cursor, kind: type[WireRecord], what: str, detail: dict[str, Any]
     ) -> Record:
         start = payload.offset
         wire = read_record(payload, kind, what=what)

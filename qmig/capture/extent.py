@@ -9,6 +9,7 @@ guess and said to be one.
 from __future__ import annotations
 
 import re
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.limits import MAX_OPAQUE_SECTION_LEN, MAX_VMDESC_LEN, MIB, VMDESC_SEARCH_LEN
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FOOTER_LEN: Final = fixed_len(FooterRecord)
 _VMDESC_HEAD_LEN: Final = fixed_len(VmDescriptionHead)
 _SEARCH_LEN: Final = MIB
+_SEARCH_BEHIND_WEAK_LEN: Final = 16 * MIB
 _LOOK_LEN: Final = 300  # a section header with the longest name
 _MOST_CANDIDATES: Final = 16  # of texts that look like a vmdescription and are not
 _NAME_LEN_AT: Final = 5  # type and id stand before it
@@ -108,25 +110,49 @@ def _vmdescription_at(source: Source, offset: int, end: int) -> FoundVmDescripti
     return FoundVmDescription(offset, _VMDESC_HEAD_LEN + length, description)
 
 
-def plausible_element(data: bytes, known_ids: Container[int]) -> bool:
-    """Tell whether an element could begin with these bytes (nothing: the end of a blob)."""
+class Plausible(IntEnum):
+    """How much bytes look like the start of an element."""
+
+    NO = 0
+    WEAKLY = 1  # an EOF byte with more zeros behind it: padding, or the inside of a body
+    YES = 2
+
+
+def plausible_element(data: bytes, known_ids: Container[int], *, in_package: bool) -> Plausible:
+    """Tell whether an element could begin with these bytes.
+
+    Args:
+        data: what stands there, up to a header with the longest name; nothing: the end of data.
+        known_ids: ids of the sections that are open.
+        in_package: whether this is inside a postcopy package, which has no EOF.
+    """
     if not data:
-        return True
+        return Plausible.YES
     kind = data[0]
     if kind == QemuVmSection.EOF:
-        return len(data) == 1 or data[1] in (0, QemuVmSection.VMDESCRIPTION)
+        return Plausible.NO if in_package else _plausible_eof(data)
     if kind in (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END):
-        return int.from_bytes(data[1:5], "big") in known_ids
-    if kind in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
+        fits = int.from_bytes(data[1:5], "big") in known_ids
+    elif kind in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
         # With a footer in front any instance will do: pseries has LIOBNs from 0x80000000 on.
-        return plausible_section_head(data, most_instance=_ANY_INSTANCE)
-    if kind == QemuVmSection.COMMAND:
-        command, length = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
-        if command not in set(MigCmd) or command == MigCmd.INVALID:
-            return False
-        fixed = MIG_CMD_LEN[MigCmd(command)]
-        return fixed is None or fixed == length
-    return False
+        fits = plausible_section_head(data, most_instance=_ANY_INSTANCE)
+    else:
+        fits = kind == QemuVmSection.COMMAND and _plausible_command(data)
+    return Plausible.YES if fits else Plausible.NO
+
+
+def _plausible_eof(data: bytes) -> Plausible:
+    if len(data) == 1 or _VMDESC_LOOK.match(data, 1):
+        return Plausible.YES
+    return Plausible.WEAKLY if data[1] == 0 else Plausible.NO
+
+
+def _plausible_command(data: bytes) -> bool:
+    command, length = int.from_bytes(data[1:3], "big"), int.from_bytes(data[3:5], "big")
+    if command not in set(MigCmd) or command == MigCmd.INVALID:
+        return False
+    fixed = MIG_CMD_LEN[MigCmd(command)]
+    return fixed is None or fixed == length
 
 
 def plausible_section_head(data: bytes, *, most_instance: int = _MOST_INSTANCE) -> bool:
@@ -145,23 +171,35 @@ def plausible_section_head(data: bytes, *, most_instance: int = _MOST_INSTANCE) 
     )
 
 
-def search_footer(cursor: Cursor, section_id: int, known_ids: Container[int]) -> int | None:
-    """Return the offset of the first footer from the cursor on with an element behind it."""
+def search_footer(
+    cursor: Cursor, section_id: int, known_ids: Container[int], *, in_package: bool
+) -> int | None:
+    """Return the offset of the first footer from the cursor on with an element behind it.
+
+    A body may hold the bytes of a footer (the s390x `timer` does): where only zeros stand behind
+    one, the search goes on, and comes back to it if nothing better is found.
+    """
     footer = footer_bytes(section_id)
     at = cursor.offset
     most = at + MAX_OPAQUE_SECTION_LEN
+    weak: int | None = None
     while at < most:
         data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
         position = data.find(footer)
         while 0 <= position < _SEARCH_LEN:
             behind = position + FOOTER_LEN
-            if plausible_element(data[behind : behind + _LOOK_LEN], known_ids):
+            ahead = data[behind : behind + _LOOK_LEN]
+            plausible = plausible_element(ahead, known_ids, in_package=in_package)
+            if plausible is Plausible.YES:
                 return at + position
+            if plausible is Plausible.WEAKLY and weak is None:
+                weak = at + position
+                most = min(most, weak + _SEARCH_BEHIND_WEAK_LEN)
             position = data.find(footer, position + 1)
         if len(data) <= _SEARCH_LEN:
-            return None
+            break
         at += _SEARCH_LEN
-    return None
+    return weak
 
 
 def guess_end(cursor: Cursor) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qmig.wire.framing import MigCmd, QemuVmSection
 
@@ -70,7 +70,7 @@ class Command:
     name: str
     offset: int
     length: int
-    detail: dict[str, object]
+    detail: dict[str, Any]
 
 
 @dataclass(slots=True)

@@ -385,10 +385,14 @@ class StreamWalk:
             if self.footers is not False and behind.peek(FOOTER_LEN) == footer:
                 self.footers = True
                 return start + described, "vmdescription"
-            if not self.footers and plausible_element(behind.peek(_LOOK_LEN), self._handlers):
+            if not self.footers and plausible_element(
+                behind.peek(_LOOK_LEN), self._handlers, in_package=self._in_package
+            ):
                 return start + described, "vmdescription"
         if self.footers is not False:
-            found = search_footer(cursor, section.section_id, self._handlers)
+            found = search_footer(
+                cursor, section.section_id, self._handlers, in_package=self._in_package
+            )
             if found is not None:
                 return found, "footer"
         else:
@@ -437,6 +441,14 @@ class StreamWalk:
     # -- ram --------------------------------------------------------------------------------------
 
     def _ram_start(self, cursor: Cursor, section: Section) -> Iterator[Item]:
+        if self.blocks:
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=section.offset,
+                record="section header of ram",
+                expected="one START section of ram",
+                found="a second one",
+            )
         if section.version_id != RAM_SAVE_VERSION:
             raise UnsupportedStreamError(
                 path=cursor.name,

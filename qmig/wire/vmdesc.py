@@ -3,20 +3,19 @@
 One entry for each FULL section, in stream order. Source: migration/savevm.c
 (vmstate_save) and migration/vmstate.c (vmsd_desc_field_start) of 2.3 to 11.1.
 
-The JSON repeats keys inside one object where a list field has several elements, so it is parsed
-with every pair kept; and a parser that counts nesting first, because it is input from outside.
+The JSON repeats keys inside one object where a list field has several elements, so every pair is
+kept. It is input from outside: one device is decoded at a time, and of each only what `inspect`
+needs stays, so that memory is bounded by the longest device and not by the text.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from qmig.limits import MAX_VMDESC_DEPTH
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from qmig.limits import KIB, MAX_DEVICE_DESCRIPTION_LEN
 
 
 class VmDescError(ValueError):
@@ -39,13 +38,15 @@ class DeviceEntry:
         name: idstr of the section.
         instance_id: instance of the section.
         body_len: bytes of its body, as the description adds up; None if it does not.
-        pairs: the whole object.
+        start: where its JSON object begins in the text, in characters.
+        end: where it ends.
     """
 
     name: str
     instance_id: int
     body_len: int | None
-    pairs: Pairs
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,64 +66,105 @@ class VmDescription:
     blanks: bool
 
 
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=Pairs)
+_KEY: Final = re.compile(r'[\s,]*"(\w+)"\s*:\s*')
+_BETWEEN: Final = re.compile(r"[\s,]*")
+_USUAL_DEVICE_LEN: Final = 32 * KIB
+
+
 def parse_vmdescription(text: bytes) -> VmDescription:
     """Parse the JSON text.
 
     Raises:
         VmDescError: not JSON, nested too deep, or without the parts it must have.
     """
-    check_nesting(text)
     try:
-        root = json.loads(text, object_pairs_hook=Pairs)
-    except (ValueError, RecursionError) as error:
-        raise VmDescError(f"not JSON: {error}") from error
-    if not isinstance(root, Pairs):
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise VmDescError(f"not UTF-8: {error}") from error
+    start = len(decoded) - len(decoded.lstrip())
+    if not decoded.startswith("{", start):
         raise VmDescError("not a JSON object")
-    devices = root.first("devices")
-    if not isinstance(devices, list) or isinstance(devices, Pairs):
+    page_size: object = None
+    devices: tuple[DeviceEntry, ...] | None = None
+    configuration = False
+    position = start + 1
+    while key := _KEY.match(decoded, position):
+        position = key.end()
+        if key[1] == "devices" and decoded.startswith("[", position):
+            devices, position = _devices(decoded, position + 1)
+            continue
+        value, position = _value(decoded, position)
+        configuration = configuration or key[1] == "configuration"
+        if key[1] == "page_size":
+            page_size = value
+    if devices is None:
         raise VmDescError("has no list of devices")
-    page_size = root.first("page_size")
+    if not decoded.startswith("}", _BETWEEN.match(decoded, position).end()):  # type: ignore[union-attr]  # matches anything
+        raise VmDescError(f"not a JSON object behind character {position}")
     return VmDescription(
-        page_size_len=page_size if _is_count(page_size) else None,
-        devices=tuple(_device(entry) for entry in devices),
-        has_configuration=root.first("configuration") is not None,
+        page_size_len=page_size if isinstance(page_size, int) and _is_count(page_size) else None,
+        devices=devices,
+        has_configuration=configuration,
         blanks=text.startswith(b"{ "),
     )
 
 
-_QUOTE: Final = ord('"')
+def decode_device(text: bytes, device: DeviceEntry) -> Pairs:
+    """Return the whole description of one device.
+
+    Args:
+        text: the JSON text that `parse_vmdescription` was given.
+        device: an entry that it returned.
+    """
+    value, _ = _value(text.decode(), device.start)
+    return value if isinstance(value, Pairs) else Pairs()
 
 
-def check_nesting(text: bytes) -> None:
-    """Raise `VmDescError` where JSON text nests deeper than the limit; strings are left out."""
-    depth = 0
-    for bracket in _brackets(text):
-        depth += 1 if bracket in b"{[" else -1
-        if depth > MAX_VMDESC_DEPTH:
-            raise VmDescError(f"nested deeper than {MAX_VMDESC_DEPTH} levels")
+def _value(text: str, position: int) -> tuple[Any, int]:
+    """Decode one JSON value; return it and the position behind it."""
+    for length in (_USUAL_DEVICE_LEN, MAX_DEVICE_DESCRIPTION_LEN):
+        piece = text[position : position + length]
+        try:
+            value, end = _DECODER.raw_decode(piece)
+        except ValueError as error:
+            if len(piece) == length and length != MAX_DEVICE_DESCRIPTION_LEN:
+                continue  # perhaps it only goes on behind the piece
+            raise VmDescError(f"not JSON at character {position}: {error}") from error
+        except RecursionError as error:
+            raise VmDescError(f"nested too deep at character {position}") from error
+        return value, position + end
+    raise VmDescError(f"not JSON at character {position}")
 
 
-def _brackets(text: bytes) -> Iterator[int]:
-    """Yield the brackets outside strings."""
-    import re
-
-    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', text):
-        first = text[match.start()]
-        if first != _QUOTE:
-            yield first
+def _devices(text: str, position: int) -> tuple[tuple[DeviceEntry, ...], int]:
+    """Decode the list of devices behind its bracket; return it and the position behind it."""
+    devices: list[DeviceEntry] = []
+    while True:
+        between = _BETWEEN.match(text, position)
+        position = between.end() if between else position
+        if text.startswith("]", position):
+            return tuple(devices), position + 1
+        value, end = _value(text, position)
+        devices.append(_device(value, position, end))
+        position = end
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _device(entry: object) -> DeviceEntry:
+def _device(entry: object, start: int, end: int) -> DeviceEntry:
     if not isinstance(entry, Pairs):
-        raise VmDescError("a device is not an object")
+        raise VmDescError(f"the device at character {start} is not an object")
     name, instance_id = entry.first("name"), entry.first("instance_id")
     if not isinstance(name, str) or not _is_count(instance_id):
-        raise VmDescError("a device has no name or no instance_id")
-    return DeviceEntry(name, instance_id, device_body_len(entry), entry)
+        raise VmDescError(f"the device at character {start} has no name or no instance_id")
+    try:
+        body_len = device_body_len(entry)
+    except RecursionError as error:
+        raise VmDescError(f"nested too deep at character {start}") from error
+    return DeviceEntry(name, instance_id, body_len, start, end)
 
 
 def device_body_len(entry: Pairs) -> int | None:
