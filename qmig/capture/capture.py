@@ -18,13 +18,14 @@ from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
 from qmig.capture.preempt import PreemptWalk
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.releases import Evidence, channel_evidence, possible_releases, stream_evidence
+from qmig.capture.run_state import BODY_LEN, SECTION_NAME, parse_run_state
 from qmig.capture.statistics import RamStatistics
 from qmig.capture.stream import StreamWalk
 from qmig.errors import LimitExceededError, SourceError, StreamError, TruncatedStreamError
 from qmig.limits import MAX_CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from qmig.capture.channel import Packet
@@ -59,6 +60,7 @@ class Survey:
         preempts: the walks over the channels of postcopy-preempt.
         channels: the multifd channels, by their ids.
         statistics: counts of pages of all of them.
+        run_state: QEMU's word for the state of the guest; None where the stream has none.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -67,21 +69,23 @@ class Survey:
         self.channels: list[Channel] = []
         self.resumed: list[StreamWalk] = []
         self.preempts: list[PreemptWalk] = []
+        self.run_state: str | None = None
+        self._progress = capture.progress
         if capture.main is not None:
             self.walk = capture.new_walk()
-            self._count(self.walk.records())
+            self._count(self.walk.records(), capture.main)
             if self._guessed(self.walk) and capture.make_seekable():
                 # The vmdescription at the end knows what had to be guessed on the way there.
                 self.walk, self.statistics = capture.new_walk(), RamStatistics()
-                self._count(self.walk.records())
+                self._count(self.walk.records(), capture.main)
             for container in capture.recovery_files:
                 resumed = resumed_walk(container, self.resumed[-1] if self.resumed else self.walk)
                 self.resumed.append(resumed)
-                self._count(resumed.records())
+                self._count(resumed.records(), container)
             for container in capture.preempt_files:
                 preempt = PreemptWalk(container.source, container.stream_offset, self.walk)
                 self.preempts.append(preempt)
-                self._count(preempt.records())
+                self._count(preempt.records(), container)
         for container in capture.channel_files:
             self.channels.append(self._channel(capture, container))
         self.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
@@ -90,10 +94,16 @@ class Survey:
     def _guessed(walk: StreamWalk) -> bool:
         return any(row.extent == "guess" for row in walk.sections.rows)
 
-    def _count(self, items: Iterator[Record | PageBatch]) -> None:
+    def _count(self, items: Iterator[Record | PageBatch], container: Container) -> None:
+        progress = self._progress
         for item in items:
             if isinstance(item, PageBatch):
                 self.statistics.add(item.runs)
+            elif item.detail.get("section") == SECTION_NAME:
+                # A source that goes forward only still has the bytes of the record at hand.
+                self.run_state = parse_run_state(container.source.read_at(item.offset, BODY_LEN))
+            if progress is not None:
+                progress(container, item.offset + item.length)
 
     def _channel(self, capture: Capture, container: Container) -> Channel:
         walk = ChannelWalk(
@@ -106,6 +116,8 @@ class Survey:
         pages = ChannelPages(walk, self.walk.blocks)
         for *_, runs in pages.runs():
             self.statistics.add(runs)
+            if self._progress is not None:
+                self._progress(container, walk.end_offset)
         return Channel(container, walk, pages.error)
 
     def _page_size_len(self, capture: Capture) -> int | None:
@@ -125,6 +137,7 @@ class Capture:
         recovery_files: connections that resumed a broken postcopy migration, in their order.
         preempt_files: channels of postcopy-preempt.
         given_page_size_len: the target page size that the user gave.
+        progress: called with a file and the offset in its stream that the survey has reached.
     """
 
     def __init__(
@@ -139,6 +152,7 @@ class Capture:
         self.recovery_files = [c for c in containers if c.role is Role.RECOVERY]
         self.preempt_files = [c for c in containers if c.role is Role.PREEMPT]
         self.given_page_size_len = page_size_len
+        self.progress: Callable[[Container, int], None] | None = None
         self._given_offset = offset
         self._opened: list[Container | Source] = list(containers)
 
