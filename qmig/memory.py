@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
 
     from qmig.wire.mapped_ram import MappedRamHeader
 
@@ -104,6 +106,44 @@ class BlockMemory(Protocol):
 
     def read(self, addr: int, length: int) -> bytes:
         """Return `length` bytes from `addr`."""
+
+
+class RunningGuest(Protocol):
+    """A guest whose memory can be saved while it may go on changing.
+
+    The migrator asks for pages, and between rounds for those that were written since it last
+    asked. A write marks its page behind the write, so that a page which is read before its mark
+    is cleared is never older than the mark.
+    """
+
+    @property
+    def page_size_len(self) -> int:
+        """Bytes of a target page."""
+
+    @property
+    def blocks(self) -> Sequence[RamBlock]:
+        """The blocks, in the order of the block list."""
+
+    def read_pages(self, block: int, first: int, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return pages of a block as they are now: uint8, shape (count, page_size_len).
+
+        It may be a view of the guest's memory that changes under the reader, or a copy.
+        """
+
+    def sent(self, block: int, first: int, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which pages are to be sent at all: bool, shape (count,). Others never were."""
+
+    def take_dirty(self) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
+        """Return the pages written since the last call, a bool array for each block; clear them.
+
+        The first call starts the logging and returns nothing dirty.
+        """
+
+    def throttle(self, percent: int) -> None:
+        """Take this share of its time from the guest (auto-converge); 0: none."""
+
+    def stop(self) -> None:
+        """Stop the guest; when this returns, its last write is in memory and marked."""
 
 
 class GuestMemory(Protocol):

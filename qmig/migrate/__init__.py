@@ -1,0 +1,1 @@
+"""Writing: a guest's memory becomes a stream that a real QEMU restores."""
