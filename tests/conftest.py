@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qemus",
         metavar="DIR",
-        help="folder with QEMU builds, named qemu-RELEASE (x86_64) or qemu-RELEASE-TARGET",
+        help="folder that fixtures/recorder/get-qemus was given: DIR/bin holds the emulators",
     )
     group.addoption(
         "--require-qemu",
@@ -57,9 +57,9 @@ def find_qemu(pytestconfig: pytest.Config) -> FindQemu:
     def find(release: str, target: str = "x86_64") -> Path:
         suffix = "" if target == "x86_64" else f"-{target}"
         folder = pytestconfig.getoption("--qemus")
-        path = Path(folder or "") / f"qemu-{release}{suffix}"
+        path = Path(folder or "") / "bin" / f"qemu-{release}{suffix}"
         if folder is None or not path.exists():
-            _without_qemu(pytestconfig, f"needs {path.name} in the folder given with --qemus DIR")
+            _without_qemu(pytestconfig, f"needs bin/{path.name} in the folder of --qemus DIR")
         return path
 
     return find
