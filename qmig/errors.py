@@ -10,7 +10,10 @@
     │   │   └── LimitExceededError   a length or count above qmig.limits
     │   └── UnsupportedStreamError legal, but not handled: never skipped in silence
     ├── MissingPagesError        the capture does not hold these pages
-    └── WriterError              asked to write what the format cannot express
+    ├── WriterError              asked to write what the format cannot express
+    └── OutputError              cannot open, write, sync or put in place an output
+        ├── OutputRefusedError     not a place to write to, or not without leave: wrong usage
+        └── OutputClosedError      who read it is gone: nothing to tell the user
 
 The text of each is one line: file, byte offset, record, field, expected, found, what to do.
 """
@@ -151,6 +154,33 @@ class MissingPagesError(QmigError):
 
 class WriterError(QmigError):
     """Asked to write something that the format cannot express."""
+
+
+class OutputError(QmigError):
+    """An output cannot be opened, written, synced or put in place.
+
+    Attributes:
+        path: the name of the output as the user gave it.
+        reason: what failed.
+        hint: what the user can do, or None.
+    """
+
+    def __init__(self, reason: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return join_hint(f"{self.path}: {self.reason}", self.hint)
+
+
+class OutputRefusedError(OutputError):
+    """What was named is no place to write to, or would be overwritten without leave."""
+
+
+class OutputClosedError(OutputError):
+    """Who read the output has closed it (a pipe into `head`): a reason to stop, not to complain."""
 
 
 def join_hint(line: str, hint: str | None) -> str:

@@ -25,11 +25,14 @@ class LzopFlag(IntFlag):
 
     ADLER32_D = 0x0001  # of the plain data of each block
     ADLER32_C = 0x0002  # of the stored data of each block
+    STDIN = 0x0004  # packed from a pipe
+    STDOUT = 0x0008  # packed into a pipe
     H_EXTRA_FIELD = 0x0040
     CRC32_D = 0x0100
     CRC32_C = 0x0200
     MULTIPART = 0x0400
     H_FILTER = 0x0800
+    OS_UNIX = 0x0300_0000  # the system of the writer, a number in the uppermost byte
 
 
 class LzopHead(WireRecord):
