@@ -1,15 +1,26 @@
 """What all tests share: the fixtures' files, unpacked, and the options of the test run."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.corpus import FIXTURES, Corpus
+from tests.corpus import Corpus
 
 CaptureFiles = Callable[[str], list[Path]]
 FindQemu = Callable[..., Path]
+
+# A run is the same each time and on each machine; `--hypothesis-profile random` looks elsewhere.
+_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, database=None, suppress_health_check=_CHECKS
+)
+settings.register_profile(
+    "random", deadline=None, database=None, suppress_health_check=_CHECKS, print_blob=True
+)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,9 +92,3 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def capture_files(corpus: Corpus) -> CaptureFiles:
     """Give a function from a fixture's name to its unpacked files, in the manifest's order."""
     return corpus.files
-
-
-@pytest.fixture(params=FIXTURES, scope="session")
-def each_name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run a test once for every fixture in the manifest."""
-    yield request.param
