@@ -334,7 +334,7 @@ class StreamWalk:
             return
         framer = framer_of(section.idstr, section.kind)
         if framer is None:
-            yield self._opaque(cursor, section)
+            yield from self._opaque(cursor, section)
             return
         start = cursor.offset
         try:
@@ -342,7 +342,7 @@ class StreamWalk:
         except UnsupportedStreamError:
             # Its own grammar does not tell its end: the rest of the body is found like others'.
             cursor.offset = max(start, self.end_offset)
-            yield self._opaque(cursor, section)
+            yield from self._opaque(cursor, section)
 
     def _footer(self, cursor: Cursor, section: Section) -> Iterator[Record]:
         expected = footer_bytes(section.section_id)
@@ -368,13 +368,14 @@ class StreamWalk:
 
     # -- bodies without a grammar -----------------------------------------------------------------
 
-    def _opaque(self, cursor: Cursor, section: Section) -> Record:
+    def _opaque(self, cursor: Cursor, section: Section) -> Iterator[Record]:
         start = cursor.offset
         end, section.extent = self._extent(cursor, section)
         cursor.skip(end - start, what=f"section {section.idstr!r}", field="body")
-        return Opaque(
-            start, end - start, "section body", section=section.idstr, extent=section.extent
-        )
+        if end > start:
+            yield Opaque(
+                start, end - start, "section body", section=section.idstr, extent=section.extent
+            )
 
     def _extent(self, cursor: Cursor, section: Section) -> tuple[int, str]:
         start = cursor.offset
