@@ -1,0 +1,390 @@
+"""Files that are there as a whole or not at all.
+
+An `AtomicFile` is written beside its place and put there by `commit`, after it is on the storage.
+Until then, and after any exception, whatever stood there stands there still. An `AtomicSet` does
+so for the several files of one save.
+
+Threads may write at once. A thread that writes must be a daemon thread, for the process must be
+able to end while one is blocked. Giving a file up never waits for writes; one that comes later
+raises OutputError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Self
+
+from qmig.errors import OutputError, OutputRefusedError
+from qmig.migrate.descriptor import (
+    DescriptorClosedError,
+    SharedDescriptor,
+    byte_view,
+    output_error,
+    pwrite_all,
+)
+from qmig.migrate.direct_io import DirectWriter, aligned_range
+from qmig.migrate.draft import Draft
+from qmig.migrate.stream_output import STANDARD_OUTPUT, StreamOutput, names_stream
+from qmig.migrate.target import check_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Buffer
+
+
+class AtomicFile:
+    """A file that is written at any offset, by many threads, and appears when it is complete.
+
+    Use it as a context manager; leaving without `commit` gives the file up. No call buffers: who
+    has small pieces joins them first.
+
+    Args:
+        path: where it is to be. A symbolic link stands for the file that it names.
+        force: whether it may replace a file.
+        direct_io: write aligned data past the page cache, where the file system can.
+        anonymous: whether the unfinished file may do without a name, where the file system can.
+
+    Attributes:
+        path: as the user gave it.
+        draft: the unfinished file.
+        remarks: what the user should know of how it was written.
+        needed_len: bytes that the whole file will take on the storage, for the error where that
+            has no room; None where it is not known.
+
+    Raises:
+        OutputRefusedError: something is there and may not be replaced.
+        OutputError: its folder is missing, or cannot be written to.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        direct_io: bool = False,
+        anonymous: bool = True,
+    ) -> None:
+        target = check_target(path, force=force)
+        self.path = target.path
+        self.remarks: list[str] = []
+        self.needed_len: int | None = None
+        self.draft = Draft(target, anonymous=anonymous)
+        self._descriptor = SharedDescriptor(self.draft.fd)
+        self._direct: DirectWriter | None = None
+        self._append_lock = Lock()
+        self._position = 0
+        self._open = True
+        self._committed = False
+        if direct_io:
+            self._open_direct()
+
+    def _open_direct(self) -> None:
+        try:
+            self._direct = DirectWriter(self.draft.fd, self.remarks.append)
+        except OSError as error:
+            self.discard()
+            raise output_error(self.path, "cannot open it for direct I/O", error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    @property
+    def committed(self) -> bool:
+        """Whether it is in its place."""
+        return self._committed
+
+    @property
+    def position(self) -> int:
+        """Offset where `append` goes on."""
+        return self._position
+
+    def skip_to(self, offset: int) -> None:
+        """Let `append` go on elsewhere; what is passed over and never written is a hole."""
+        with self._append_lock:
+            self._position = offset
+
+    def append(self, data: Buffer) -> None:
+        """Write behind what was appended last; never by direct I/O.
+
+        Raises:
+            OutputError: the storage is full or has failed.
+        """
+        view = byte_view(data)
+        with self._append_lock:
+            self._write(view, self._position)
+            self._position += len(view)
+
+    def pwrite(self, data: Buffer, offset: int) -> None:
+        """Write all bytes at an offset; `append` stays where it is.
+
+        Raises:
+            OutputError: the storage is full or has failed.
+        """
+        view = byte_view(data)
+        if self._direct is None:
+            self._write(view, offset)
+            return
+        start, end = aligned_range(offset, len(view))
+        if start == end:
+            self._write(view, offset)
+            return
+        self._write(view[: start - offset], offset)
+        start += self._write_direct(self._direct, view[start - offset : end - offset], start)
+        self._write(view[start - offset :], start)
+
+    def _write(self, view: memoryview, offset: int) -> None:
+        if not len(view):
+            return
+        try:
+            with self._descriptor as fd:
+                pwrite_all(fd, view, offset)
+        except OSError as error:
+            raise self._write_error(len(view), offset, error) from error
+        except DescriptorClosedError as error:
+            raise self._closed_error() from error
+
+    def _write_direct(self, direct: DirectWriter, view: memoryview, offset: int) -> int:
+        try:
+            return direct.write(view, offset)
+        except OSError as error:
+            raise self._write_error(len(view), offset, error) from error
+        except DescriptorClosedError as error:
+            raise self._closed_error() from error
+
+    def _write_error(self, length: int, offset: int, error: OSError) -> OutputError:
+        hint = None
+        if error.errno == errno.ENOSPC:
+            folder = self.draft.target.folder
+            needed = f"; the whole file needs {self.needed_len}" if self.needed_len else ""
+            hint = f"{folder} has {self.draft.free_len()} bytes free{needed}"
+        doing = f"cannot write {length} bytes at 0x{offset:08x}"
+        return output_error(self.path, doing, error, hint=hint)
+
+    def _closed_error(self) -> OutputError:
+        what = "is complete already" if self._committed else "was given up"
+        return OutputError(what, path=self.path)
+
+    def reserve(self, length: int) -> None:
+        """Make the file at least this long; what is never written is a hole.
+
+        Raises:
+            OutputError: the file system, or a limit, allows no file of this length.
+        """
+        try:
+            with self._append_lock, self._descriptor as fd:
+                if os.fstat(fd).st_size < length:
+                    os.ftruncate(fd, length)
+        except OSError as error:
+            doing = f"cannot make it {length} bytes long"
+            raise output_error(self.path, doing, error) from error
+        except DescriptorClosedError as error:
+            raise self._closed_error() from error
+
+    def sync(self) -> None:
+        """Wait until its bytes are on the storage.
+
+        Raises:
+            OutputError: the storage is full or has failed.
+            RuntimeError: some thread still writes.
+        """
+        if self._descriptor.busy or (self._direct is not None and self._direct.busy):
+            raise RuntimeError(f"{self.path}: a thread writes while the file is to be complete")
+        try:
+            with self._descriptor as fd:
+                os.fsync(fd)
+        except OSError as error:
+            raise output_error(self.path, "cannot bring it to the storage", error) from error
+        except DescriptorClosedError as error:
+            raise self._closed_error() from error
+
+    def commit(self) -> None:
+        """Put it in its place, complete and durable.
+
+        An exception out of a signal handler may come after that; `committed` tells.
+
+        Raises:
+            OutputRefusedError: something has been made there meanwhile.
+            OutputError: the storage failed, or the name cannot be given. It says so where the file
+                is in its place, but may not outlive a crash of the machine.
+            RuntimeError: some thread still writes.
+        """
+        self.sync()
+        try:
+            self.draft.publish()
+        except OSError as error:
+            raise output_error(self.path, "cannot put it in its place", error) from error
+        self._committed = True
+        try:
+            self.draft.sync_folder()
+        except OSError as error:
+            doing = "is in its place, but its name is not on the storage"
+            raise output_error(self.path, doing, error) from error
+        self._close()
+
+    def settle(self) -> None:
+        """Note that an `AtomicSet` has put it in its place, and remove the file that was there."""
+        self._committed = True
+        try:
+            self.draft.drop_old()
+        except OSError as error:
+            self.remarks.append(f"{self.path}: cannot remove the old file: {error}")
+        self._close()
+
+    def discard(self) -> None:
+        """Give it up, if it is not complete: nothing of it is left. Never waits for threads."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._descriptor.close()
+            if self._direct is not None:
+                self._direct.close()
+            self.draft.remove()
+
+
+class AtomicSet:
+    """The files of one save: all of them appear, or none.
+
+    The first one is the main one: where old files are replaced, it goes away first and comes last,
+    so that whoever ends the process in between leaves no set that could be taken for a complete
+    one. Its old files are then beside it under names with `.qmig-`. Use it as a context manager.
+
+    Args:
+        force: whether files may be replaced.
+        anonymous: see `AtomicFile`.
+    """
+
+    def __init__(self, *, force: bool = False, anonymous: bool = True) -> None:
+        self.files: list[AtomicFile] = []
+        self._force = force
+        self._anonymous = anonymous
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def open(self, path: str | os.PathLike[str], *, direct_io: bool = False) -> AtomicFile:
+        """Add a file.
+
+        Raises:
+            OutputRefusedError: something is there and may not be replaced, or two are the same.
+            OutputError: its folder is missing, or cannot be written to.
+        """
+        target = check_target(path, force=self._force)
+        for file in self.files:
+            other = file.draft.target
+            if (other.folder, other.name) == (target.folder, target.name):
+                raise OutputRefusedError(f"is the same file as {other.path}", path=target.path)
+        file = AtomicFile(path, force=self._force, direct_io=direct_io, anonymous=self._anonymous)
+        self.files.append(file)
+        return file
+
+    def commit(self) -> None:
+        """Put all files in their places, complete and durable.
+
+        Raises:
+            OutputRefusedError: something has been made at one of the places meanwhile.
+            OutputError: the storage failed, or a name cannot be given; all is as it was.
+            RuntimeError: some thread still writes.
+        """
+        if len(self.files) == 1:
+            self.files[0].commit()
+            return
+        for file in self.files:
+            file.sync()
+        done = False
+        try:
+            self._change_over()
+            done = True
+        finally:
+            if not done:
+                self._change_back()
+        for file in self.files:
+            file.settle()
+
+    def _change_over(self) -> None:
+        for file in self.files if self._force else ():
+            _naming(file, file.draft.retire_old)
+        for file in reversed(self.files):
+            _naming(file, file.draft.publish_new)
+        for file in self.files:
+            _naming(file, file.draft.sync_folder)
+
+    def _change_back(self) -> None:
+        for file in self.files:
+            file.draft.unpublish()
+        for file in reversed(self.files):
+            file.draft.restore_old()
+
+    def discard(self) -> None:
+        """Give up what is not complete. Never waits for threads."""
+        for file in self.files:
+            file.discard()
+
+
+def _naming(file: AtomicFile, change: Callable[[], None]) -> None:
+    """Run one step that changes names; a failure is an error of the file."""
+    try:
+        change()
+    except OSError as error:
+        doing = "cannot put the files of this save in their places"
+        raise output_error(file.path, doing, error) from error
+
+
+Output = AtomicFile | StreamOutput
+
+
+def open_output(
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    direct_io: bool = False,
+    allow_stream: bool = False,
+) -> Output:
+    """Open what a user named as output.
+
+    Args:
+        path: a file; with `allow_stream` also "-" for standard output, a pipe or a device.
+        force: whether a file may be replaced, or a block device overwritten.
+        direct_io: see `AtomicFile`; means nothing to a pipe.
+        allow_stream: whether the output is only appended to.
+
+    Raises:
+        OutputRefusedError: it is something else, or there already.
+        OutputError: it cannot be opened.
+    """
+    if not names_stream(path):
+        return AtomicFile(path, force=force, direct_io=direct_io)
+    if not allow_stream:
+        name = "standard output" if os.fspath(path) == STANDARD_OUTPUT else os.fspath(path)
+        raise OutputRefusedError(
+            "only goes forwards, and this format is written at many places",
+            path=name,
+            hint="name an ordinary file",
+        )
+    if not force and Path(path).is_block_device():
+        raise OutputRefusedError(
+            "is a block device", path=os.fspath(path), hint="--force overwrites what is on it"
+        )
+    return StreamOutput(path)
