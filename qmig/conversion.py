@@ -11,7 +11,7 @@ from qmig.capture.records import PageBatch, Record
 from qmig.errors import UnsupportedStreamError
 from qmig.limits import MIB
 from qmig.migrate.skeleton import Carried, Element, RamEnd, RamPart, RamStart, Skeleton
-from qmig.wire.framing import PartHead, QemuVmSection, SectionHead, VmDescriptionHead
+from qmig.wire.framing import CommandHead, PartHead, QemuVmSection, SectionHead, VmDescriptionHead
 from qmig.wire.ram import RamSaveFlag
 from qmig.wire.record import fixed_len
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from qmig.capture.capture import Capture
     from qmig.capture.source import Source
 
-# What a file can carry of the commands; the others belong to a live connection.
+# What a file can carry of the commands; the others belong to a live connection. An ADVISE without
+# payload comes with dirty bitmaps alone, and is loaded from files.
 _CARRIED_COMMANDS: Final = ("SWITCHOVER_START",)
 
 
@@ -63,7 +64,13 @@ class _Builder:
         self._pages = self._rounds = 0
         self._kind = "drop"
         if item.name == "command":
-            if item.detail["command"] in _CARRIED_COMMANDS:
+            bitmaps_only = (
+                item.detail["command"] == "POSTCOPY_ADVISE"
+                and item.length == fixed_len(CommandHead)
+                and isinstance(item.wire, CommandHead)
+                and item.wire.len == 0
+            )
+            if item.detail["command"] in _CARRIED_COMMANDS or bitmaps_only:
                 self._kind, self._what = "carry", f"command {item.detail['command']}"
         elif isinstance(item.wire, SectionHead):
             self._begin_opened(item.wire)
