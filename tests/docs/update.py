@@ -1,21 +1,28 @@
-"""Write the pages of `docs/format/` anew: `python -m tests.docs.update`."""
+"""Write `docs/format/` and the README's example anew: `python -m tests.docs.update`."""
 
 import sys
+from pathlib import Path
 
 from tests.docs.format_pages import MODULES, page_path, render_page, replace_generated
+from tests.docs.readme import README, render_example, replace_example
 
 
 def main() -> int:
-    """Write each page that differs from its module."""
+    """Write each page that differs from what it should be, and name it."""
     for name in MODULES:
         path = page_path(name)
         before = path.read_text() if path.exists() else ""
-        after = replace_generated(before, render_page(name))
-        if after != before:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(after)
-            print(path.name)
+        _write(path, before, replace_generated(before, render_page(name)))
+    readme = README.read_text()
+    _write(README, readme, replace_example(readme, render_example()))
     return 0
+
+
+def _write(path: Path, before: str, after: str) -> None:
+    if after != before:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(after)
+        print(path.name)
 
 
 if __name__ == "__main__":
