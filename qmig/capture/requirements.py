@@ -5,7 +5,6 @@ A pure function over the capture: nothing here reads a file again or decides how
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -49,13 +48,12 @@ class Requirement(NamedTuple):
     reason: str
 
 
-_MACHINE_VERSION: Final = re.compile(r"-(\d+)\.(\d+)(?:-|$)")
 # migration/options.c: machine types up to 8.0 have multifd-flush-after-each-section on.
 _LAST_SYNC_PER_SECTION: Final = (8, 0)
 _FLUSH_PROPERTY: Final = "multifd-flush-after-each-section"
 _ADVISE_FIELD: Final = "target_page_size"
 _KIB: Final = 1024
-_NOT_MAIN_MEMORY: Final = re.compile(r"rom|bios|flash|vga|vram|video|pflash", re.IGNORECASE)
+_NOT_MAIN_MEMORY: Final = ("/", "rom", "bios", "flash", "vga", "vram", "video")
 
 
 def requirements(capture: Capture) -> list[Requirement]:
@@ -98,8 +96,7 @@ def is_mapped(walk: StreamWalk) -> bool:
 
 def main_block(blocks: list[RamBlock]) -> RamBlock | None:
     """Return the block that seems to be the main memory: the largest that is no ROM or video."""
-    memory = [block for block in blocks if not _NOT_MAIN_MEMORY.search(block.name)]
-    return max(memory, key=lambda block: block.used_length, default=None)
+    return max(_memory(blocks), key=lambda block: block.used_length, default=None)
 
 
 def sync_per_section(capture: Capture) -> bool:
@@ -125,8 +122,7 @@ def _machine(walk: StreamWalk) -> Iterator[Requirement]:
     if block is not None and block.used_length:
         length = block.used_length
         reason = f"the main RAM block, {block.name}, has {length} bytes"
-        memory = [b for b in walk.blocks if not _NOT_MAIN_MEMORY.search(b.name)]
-        if sum(b.used_length == length for b in memory) > 1:
+        if sum(other.used_length == length for other in _memory(walk.blocks)) > 1:
             reason += "; there are others as large (NUMA nodes, DIMMs)"
         yield Requirement(Kind.OPTION, "-m", memory_size(length), reason)
 
@@ -225,12 +221,6 @@ def _multifd(capture: Capture) -> Iterator[Requirement]:
             why = f"the channels' packets are compressed with {name}"
             yield Requirement(Kind.PARAMETER, "multifd-compression", name, why)
     yield from _sync_property(capture)
-    yield Requirement(
-        Kind.TRANSPORT,
-        "connections",
-        None,
-        "each file goes over a connection of its own to one socket, the main stream first",
-    )
 
 
 def _sync_property(capture: Capture) -> Iterator[Requirement]:
@@ -270,7 +260,9 @@ def _pages(capture: Capture) -> Iterator[Requirement]:
 def _release(capture: Capture) -> Requirement:
     evidence = list(_loading_evidence(capture))
     releases = possible_releases(evidence)
-    reasons = "; ".join(dict.fromkeys(piece.what for piece in evidence))
+    # What another piece says more narrowly adds nothing.
+    narrow = [p for p in evidence if not any(q.releases < p.releases for q in evidence)]
+    reasons = "; ".join(dict.fromkeys(piece.what for piece in narrow))
     return Requirement(
         Kind.RELEASE,
         "QEMU",
@@ -339,9 +331,18 @@ def _of_main_stream(walk: StreamWalk) -> Iterator[Evidence]:
 # -- facts ----------------------------------------------------------------------------------------
 
 
+def _memory(blocks: list[RamBlock]) -> list[RamBlock]:
+    """Return the blocks that by their names are no ROM, video memory or part of a device."""
+    return [b for b in blocks if not any(word in b.name.lower() for word in _NOT_MAIN_MEMORY)]
+
+
 def _machine_version(walk: StreamWalk) -> tuple[int, int] | None:
-    found = _MACHINE_VERSION.search(walk.configuration.machine) if walk.configuration else None
-    return (int(found[1]), int(found[2])) if found else None
+    """Return the release in a machine type (`pc-q35-10.0`), None where it has none."""
+    for word in (walk.configuration.machine if walk.configuration else "").split("-")[1:]:
+        major, dot, minor = word.partition(".")
+        if dot and all(part.isascii() and part.isdigit() for part in (major, minor)):
+            return int(major), int(minor)
+    return None
 
 
 def _is_older_than_8_1(capture: Capture) -> bool:

@@ -1,0 +1,97 @@
+"""What a command ends with, whatever happens: one line on standard error, and an exit code.
+
+==== ==============================================================================
+0    fine
+1    the input was judged bad: damaged, cut short; what can be read of it is shown
+2    the command line is wrong
+3    could not judge: the file cannot be read, is of another kind, or not supported
+70   a bug in qmig
+130  interrupted by the user
+141  the reader of the output went away
+==== ==============================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qmig.errors import QmigError
+
+FINE: Final = 0
+BAD_INPUT: Final = 1
+WRONG_USAGE: Final = 2
+CANNOT_JUDGE: Final = 3
+BUG: Final = 70
+INTERRUPTED: Final = 130
+CLOSED_PIPE: Final = 141
+DEBUG_VARIABLE: Final = "QMIG_DEBUG"
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; return its exit code, or that of the exception that ended it."""
+    from qmig.errors import QmigError
+
+    try:
+        code = command()
+        sys.stdout.flush()
+    except QmigError as error:
+        _complain(str(error))
+        return code_of([error])
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return CLOSED_PIPE
+    except Exception as error:  # the last resort: a bug must not look like a finding
+        _complain_of_bug(error)
+        return BUG
+    return code
+
+
+def code_of(errors: Sequence[QmigError]) -> int:
+    """Return the exit code that errors of reading lead to."""
+    from qmig.errors import StreamError, UnsupportedStreamError
+
+    if any(
+        isinstance(e, StreamError) and not isinstance(e, UnsupportedStreamError) for e in errors
+    ):
+        return BAD_INPUT
+    return CANNOT_JUDGE if errors else FINE
+
+
+def _complain(text: str) -> None:
+    from qmig.render.errors import show_error
+
+    show_error(text)
+
+
+def _complain_of_bug(error: Exception) -> None:
+    where = "an unknown place"
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        where = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno} ({code.co_name})"  # noqa: PTH119  # pathlib is not loaded yet
+        trace = trace.tb_next
+    said = str(error).splitlines()
+    detail = f": {said[0]}" if said else ""
+    _complain(
+        f"this is a bug in qmig, not in your file: {type(error).__name__} in {where}{detail}; "
+        f"{DEBUG_VARIABLE}=1 shows more"
+    )
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        from traceback import print_exception
+
+        print_exception(error)
+
+
+def _forget_output() -> None:
+    """Keep Python from complaining about the closed pipe once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,127 @@
+"""Where a command's result goes: standard output, or a file that is whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from qmig.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+_FEW_LINES: Final = 1000
+
+
+class UsageError(Exception):
+    """The command line asks for what cannot be; its text is one line."""
+
+
+class Output:
+    """Takes text; a context manager. A file appears under its name once all is written.
+
+    Args:
+        path: the file; None: standard output.
+        force: whether an existing file may be replaced.
+        inputs: files that must not be overwritten in any case.
+
+    Raises:
+        UsageError: the file exists, or is one of the inputs.
+    """
+
+    def __init__(self, path: str | None, *, force: bool, inputs: Iterable[str]) -> None:
+        self._path = None if path is None else Path(path)
+        self._part: Path | None = None
+        self._file: IO[str] | None = None
+        if self._path is not None:
+            self._check(self._path, force=force, inputs=inputs)
+
+    @staticmethod
+    def _check(path: Path, *, force: bool, inputs: Iterable[str]) -> None:
+        if any(_same(path, name) for name in inputs):
+            raise UsageError(f"{path} is one of the files to read")
+        if path.is_dir():
+            raise UsageError(f"{path} is a directory")
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists; --force replaces it")
+        if not path.parent.is_dir():
+            raise UsageError(f"{path.parent} is no directory")
+
+    @property
+    def to_terminal(self) -> bool:
+        """Whether a person sees the text at once."""
+        return self._path is None and sys.stdout.isatty()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the text goes into a file of its own."""
+        return self._path is not None
+
+    def write(self, text: str) -> None:
+        """Write text.
+
+        Raises:
+            SourceError: it cannot be written.
+        """
+        if self._file is None:
+            encoding = sys.stdout.encoding or "ascii"
+            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            return
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Write lines as they come, each with a line feed.
+
+        Raises:
+            SourceError: they cannot be written.
+        """
+        some: list[str] = []
+        for line in lines:
+            some.append(line)
+            if len(some) >= _FEW_LINES:
+                self.write("\n".join(some) + "\n")
+                some.clear()
+        if some:
+            self.write("\n".join(some) + "\n")
+
+    def __enter__(self) -> Self:
+        if self._path is not None:
+            self._part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+            try:
+                self._file = self._part.open("x", encoding="utf-8", errors="backslashreplace")
+            except OSError as error:
+                raise self._failed(error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is None or self._part is None or self._path is None:
+            return
+        try:
+            self._file.close()
+            if kind is None:
+                self._part.replace(self._path)
+        except OSError as failure:
+            raise self._failed(failure) from failure
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def _failed(self, error: OSError) -> SourceError:
+        return SourceError(f"cannot write: {error.strerror or error}", path=str(self._path))
+
+
+def _same(path: Path, name: str) -> bool:
+    try:
+        return path.samefile(name)
+    except OSError:
+        return False
