@@ -12,6 +12,7 @@ import mmap
 import os
 import stat
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
@@ -51,6 +52,19 @@ class Source(ABC):
         Raises:
             SourceError: the bytes cannot be read, or are no longer kept.
         """
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` with the bytes at `offset`.
+
+        Returns:
+            How many bytes there were; fewer than asked for only at the end of data.
+
+        Raises:
+            SourceError: as `read_at`.
+        """
+        data = self.read_at(offset, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     @abstractmethod
     def end(self) -> int | None:
@@ -143,6 +157,19 @@ class FileSource(Source):
             raise self._unreadable(offset, error) from error
         return data
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """See `Source.read_into`."""
+        done = 0
+        try:
+            while done < len(buffer):
+                count = os.preadv(self._fd, [buffer[done:]], offset + done)
+                if not count:
+                    break
+                done += count
+        except (OSError, OverflowError) as error:
+            raise self._unreadable(offset + done, error) from error
+        return done
+
     def span(self, offset: int) -> tuple[mmap.mmap | bytes, int]:
         """Return the file mapped into memory, where it can be mapped."""
         if self._map is None and self._mappable:
@@ -200,17 +227,19 @@ class ForwardSource(Source):
         self._chunks = chunks
         self._keep = _Retained()
         self._ended = False
+        self._lock = threading.Lock()  # RAM is read by several threads when it is saved
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See `Source.read_at`."""
-        if offset < self._keep.start:
-            raise SourceError(
-                f"byte 0x{offset:08x} has gone by and is not kept",
-                path=self.name,
-                hint="save the data to a file and read that",
-            )
-        self._pull(offset + length)
-        return self._keep.read(offset, length)
+        with self._lock:
+            if offset < self._keep.start:
+                raise SourceError(
+                    f"byte 0x{offset:08x} has gone by and is not kept",
+                    path=self.name,
+                    hint="save the data to a file and read that",
+                )
+            self._pull(offset + length)
+            return self._keep.read(offset, length)
 
     def _pull(self, upto: int) -> None:
         while self._keep.end < upto and not self._ended:
@@ -229,8 +258,9 @@ class ForwardSource(Source):
     def release(self, offset: int) -> None:
         """Forget what is before `offset`, unless everything is kept."""
         if not self.seekable:
-            self._pull(offset)
-            self._keep.release(offset)
+            with self._lock:
+                self._pull(offset)
+                self._keep.release(offset)
 
     def close(self) -> None:
         """Give back the temporary file, and stop the producer."""
