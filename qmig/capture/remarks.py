@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qmig.capture.requirements import is_mapped, sync_per_section, uses_multifd
+from qmig.capture.requirements import (
+    is_mapped,
+    pages_absent,
+    sync_per_section,
+    uses_multifd,
+)
 from qmig.wire.record import fixed_len
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ def remarks(capture: Capture) -> list[Remark]:
             Remark("the main stream is missing: its sections, block list and device state with it")
         )
     found += _channel_set(capture)
+    found += _uuids(capture)
     found += _syncs(capture)
     if not capture.releases:
         found.append(Remark("what the files show belongs to different QEMU releases"))
@@ -127,18 +133,26 @@ def _channel_set(capture: Capture) -> Iterator[Remark]:
     missing = sorted(set(range(max(by_id, default=-1))) - set(by_id))
     if missing:
         yield Remark(f"channel {named(map(str, missing))} is missing")
+    elif walk is not None and walk.ram_ended and channels and pages_absent(capture, walk):
+        yield Remark(
+            "not all pages of the main memory were sent: a channel with a higher id may be missing"
+        )
     for number, same in sorted(by_id.items()):
         if len(same) > 1:
             paths = named(channel.container.path for channel in same)
             yield Remark(f"the channel id {number} comes {len(same)} times: {paths}")
-    uuids = {str(channel.walk.uuid) for channel in channels}
+    if walk is not None and is_mapped(walk) and channels:
+        yield Remark("the main stream is mapped-ram, whose channels carry no packets")
+
+
+def _uuids(capture: Capture) -> Iterator[Remark]:
+    walk = capture.survey.walk
+    uuids = {str(channel.walk.uuid) for channel in capture.channels}
     if len(uuids) > 1:
         yield Remark(f"the channels have different UUIDs: {named(sorted(uuids))}")
     recorded = walk.configuration.uuid if walk and walk.configuration else None
     if recorded is not None and len(uuids) == 1 and str(recorded) not in uuids:
         yield Remark(f"the configuration has UUID {recorded}, the channels {uuids.pop()}")
-    if walk is not None and is_mapped(walk) and channels:
-        yield Remark("the main stream is mapped-ram, whose channels carry no packets")
 
 
 def _syncs(capture: Capture) -> Iterator[Remark]:

@@ -80,7 +80,7 @@ def uses_multifd(capture: Capture) -> str | None:
     walk = capture.survey.walk
     if walk is None or is_mapped(walk) or not _sends_pages(walk):
         return None
-    absent = _pages_absent(capture, walk)
+    absent = pages_absent(capture, walk)
     if walk.counters.flush_words and absent:
         return "the main stream has MULTIFD_FLUSH words, and not all pages"
     if absent and not _has_content(capture, walk):
@@ -373,8 +373,8 @@ def _sends_pages(walk: StreamWalk) -> bool:
     return walk.ram_ended and not all(block.addr is not None for block in walk.blocks)
 
 
-def _pages_absent(capture: Capture, walk: StreamWalk) -> bool:
-    """Tell whether the main memory was not sent to its last page."""
+def pages_absent(capture: Capture, walk: StreamWalk) -> bool:
+    """Tell whether pages of the main memory were never sent, as far as the files show."""
     block = main_block(walk.blocks)
     if block is None or walk.page_size is None:
         return False

@@ -15,6 +15,7 @@ from qmig.capture.capture import resumed_walk
 from qmig.capture.channel import ChannelWalk, Packet
 from qmig.capture.preempt import PreemptWalk
 from qmig.capture.records import PageBatch, Record
+from qmig.errors import TruncatedStreamError
 from qmig.memory import PageKind
 from qmig.render.report import error_object
 from qmig.render.words import pure
@@ -66,7 +67,7 @@ class RecordLines:
         yield {"schema": SCHEMA, "qmig_version": __version__, "files": files}
         if capture.main is not None:
             self._walk = capture.new_walk()
-            yield from self._stream(capture.main, self._walk)
+            yield from self._stream(capture.main, self._walk, resumed=bool(capture.recovery_files))
             yield from self._others(self._walk)
         else:
             for container in (*capture.recovery_files, *capture.preempt_files):
@@ -76,19 +77,22 @@ class RecordLines:
 
     def _others(self, before: StreamWalk) -> Iterator[Line]:
         """Yield the lines of further connections of a postcopy migration."""
-        for container in self._capture.recovery_files:
+        recovery = self._capture.recovery_files
+        for container in recovery:
             before = resumed_walk(container, before)
-            yield from self._stream(container, before)
+            yield from self._stream(container, before, resumed=container is not recovery[-1])
         for container in self._capture.preempt_files:
             walk = PreemptWalk(container.source, container.stream_offset, before)
             lines = _record_lines(walk.records(), before)
             yield from self._file(container, lines)
             yield from self._errors(container, walk.error)
 
-    def _stream(self, container: Container, walk: StreamWalk) -> Iterator[Line]:
+    def _stream(self, container: Container, walk: StreamWalk, *, resumed: bool) -> Iterator[Line]:
         # The block list grows while the walk goes on, and names the pages' blocks.
         yield from self._file(container, _record_lines(walk.records(), walk))
-        yield from self._errors(container, walk.error)
+        # A connection that broke and was resumed by another one may end inside a record.
+        if not (resumed and isinstance(walk.error, TruncatedStreamError)):
+            yield from self._errors(container, walk.error)
 
     def _channel(self, container: Container) -> Iterator[Line]:
         size = self._walk.page_size if self._walk else None

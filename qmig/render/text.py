@@ -101,7 +101,7 @@ def _file_lines(files: list[Document]) -> list[str]:
         for layer in file["layers"]:
             lines += wrapped(harmless(_layer_text(layer)), first="    ", rest="      ")
         if file["layers"]:
-            lines.append("    " + _place_text(file))
+            lines += wrapped(_place_text(file), first="    ", rest="      ")
     return lines
 
 

@@ -48,6 +48,7 @@ _LEGENDS = (
     ("by trying", "by trying: nothing tells where the section ends; the next header was searched"),
 )
 _FILE_HEADER_LEN = 8
+_NO_TYPE = "-"
 
 
 def section_lines(report: Document, connection: Document | None = None) -> list[str]:
@@ -134,20 +135,20 @@ def _frame_rows(stream: Document) -> list[_Row]:
     """Return the rows of what is no section: header, configuration, EOF, and what follows."""
     rows: list[_Row] = []
     if stream["header_version"] is not None:
-        rows.append(_Row(stream["offset"], _FILE_HEADER_LEN, "HEADER", ""))
-    for part, kind in (
-        ("configuration", "CONFIGURATION"),
-        ("vmdescription", "VMDESCRIPTION"),
+        rows.append(_Row(stream["offset"], _FILE_HEADER_LEN, _NO_TYPE, "file header"))
+    for part, name in (
+        ("configuration", "configuration"),
+        ("vmdescription", "vmdescription"),
         ("not_read", "NOT READ"),
     ):
         if stream[part] is not None and stream[part]["length"]:
-            rows.append(_Row(stream[part]["offset"], stream[part]["length"], kind, ""))
+            rows.append(_Row(stream[part]["offset"], stream[part]["length"], _NO_TYPE, name))
     behind = stream["behind_end"]
     if behind is not None:
-        kind = "PADDING" if behind["zeros"] else "TRAILING DATA"
-        rows.append(_Row(behind["offset"], behind["length"], kind, ""))
+        name = "padding" if behind["zeros"] else "TRAILING DATA"
+        rows.append(_Row(behind["offset"], behind["length"], _NO_TYPE, name))
     if stream["eof_offset"] is not None:
-        rows.append(_Row(stream["eof_offset"], 1, "EOF", ""))
+        rows.append(_Row(stream["eof_offset"], 1, _NO_TYPE, "EOF"))
     return rows
 
 
