@@ -9,7 +9,8 @@ from qmig.capture.multifd import ChannelPages
 from qmig.capture.page_index import PageIndex, TooManyRunsError
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.preempt import PreemptWalk
-from qmig.capture.ram_view import MappedBlock, Ram, RamBlockView, RecordedBlock
+from qmig.capture.ram_blocks import MappedBlock, RecordedBlock
+from qmig.capture.ram_view import Ram, RamBlockView
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.stream import StreamWalk
 from qmig.errors import LimitExceededError

@@ -7,15 +7,25 @@ Grammar::
     nzrun      ULEB128 n, at least 1, then n new bytes
 
 Numbers take one or two bytes and are at most 16383. A first zrun may be 0, later ones may not;
-bytes behind the last run stay. Source: migration/xbzrle.c (xbzrle_decode_buffer) and
-migration/ram.c (load_xbzrle), 3.1 to 11.1.
+bytes behind the last run stay. Source: migration/xbzrle.c (xbzrle_decode_buffer,
+xbzrle_encode_buffer) and migration/ram.c (load_xbzrle, save_xbzrle_page), 3.1 to 11.1.
+
+The encoder writes what QEMU writes, byte for byte: runs as long as they can be, numbers in their
+short form, no zrun at the end. QEMU scans by words, but what it writes does not show it.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    Pages = np.ndarray[Any, np.dtype[np.uint8]]
 
 _LEB_CONTINUES: Final = 0x80
+_MAX_NUMBER: Final = 0x3FFF
+_STEP_LEN: Final = 1 << 18  # what is encoded in one go: bounds the temporaries
 
 
 class XbzrleError(ValueError):
@@ -71,3 +81,101 @@ def _uleb128(encoding: bytes, position: int) -> tuple[int, int]:
     if high & _LEB_CONTINUES:
         raise XbzrleError("a number of more than two bytes", position)
     return low & 0x7F | high << 7, position + 2
+
+
+def encode(
+    old: bytes | bytearray | memoryview | Pages,
+    new: bytes | bytearray | memoryview | Pages,
+    *,
+    max_len: int,
+) -> bytes | None:
+    """Return what changed from one content of a page to another, as QEMU encodes it.
+
+    Args:
+        old: the content before.
+        new: the content after; it must not change meanwhile.
+        max_len: the longest encoding that is wanted; QEMU: the page size.
+
+    Returns:
+        The encoding, empty where nothing changed; None where it would be longer than `max_len`,
+        or needs a number above 16383.
+
+    Raises:
+        ValueError: the contents are not of one length.
+    """
+    before = np.frombuffer(old, dtype=np.uint8).reshape(1, -1)
+    after = np.frombuffer(new, dtype=np.uint8).reshape(1, -1)
+    return encode_pages(before, after, max_len=max_len)[0]
+
+
+def encode_pages(old: Pages, new: Pages, *, max_len: int) -> list[bytes | None]:
+    """Encode many pages; see `encode`.
+
+    Args:
+        old: the contents before, uint8 of shape (count, page_size_len).
+        new: the contents after.
+        max_len: the longest encoding that is wanted.
+
+    Returns:
+        One encoding for each page.
+
+    Raises:
+        ValueError: the arrays are of different shapes.
+    """
+    if old.shape != new.shape or old.ndim != 2:
+        raise ValueError(f"pages of shape {old.shape} and {new.shape}")
+    step = max(1, _STEP_LEN // max(1, old.shape[1]))
+    encodings: list[bytes | None] = []
+    for first in range(0, len(old), step):
+        some = slice(first, first + step)
+        encodings += _encode_step(old[some], new[some], max_len)
+    return encodings
+
+
+def _encode_step(old: Pages, new: Pages, max_len: int) -> list[bytes | None]:
+    count, page_size_len = old.shape
+    # A column that did not change on either side, so that no run goes from one page to the next.
+    changed = np.zeros((count, page_size_len + 2), dtype=np.bool_)
+    np.not_equal(old, new, out=changed[:, 1:-1])
+    flat = changed.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    if len(edges) == 0:
+        return [b""] * count
+    page, at = np.divmod(edges, page_size_len + 2)
+    # Edges alternate: where a run of new bytes begins, and where it ends. A page's first zrun
+    # counts from its start, which the edge before (of another page) does not tell.
+    numbers = np.diff(at, prepend=0)
+    fresh = np.diff(page, prepend=-1) != 0
+    numbers[fresh] = at[fresh]
+    new_len = numbers.copy()
+    new_len[::2] = 0
+    wide = numbers >= _LEB_CONTINUES
+    ends = np.cumsum(new_len + wide + 1)
+    heads = ends - new_len - wide - 1
+
+    out = np.empty(int(ends[-1]), dtype=np.uint8)
+    is_new = np.ones(len(out), dtype=np.bool_)
+    low = numbers & 0x7F
+    low[wide] |= _LEB_CONTINUES
+    out[heads] = low
+    is_new[heads] = False
+    seconds = heads[wide] + 1
+    out[seconds] = (numbers[wide] >> 7) & 0x7F
+    is_new[seconds] = False
+    out[is_new] = new[changed[:, 1:-1]]
+
+    behind = np.searchsorted(page, np.arange(count), side="right")
+    bounds = [0, *np.concatenate(([0], ends))[behind].tolist()]
+    too_long = np.zeros(count, dtype=np.bool_)
+    too_long[page[numbers > _MAX_NUMBER]] = True
+    # QEMU looks for room for two more bytes before it knows that the rest of the page stays.
+    stays = ~changed[:, -2]
+    data = out.tobytes()
+    return [
+        None
+        if bad or end - begin + (2 if tail and end > begin else 0) > max_len
+        else data[begin:end]
+        for begin, end, bad, tail in zip(
+            bounds, bounds[1:], too_long.tolist(), stays.tolist(), strict=False
+        )
+    ]
