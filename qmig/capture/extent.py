@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from qmig.limits import MAX_OPAQUE_SECTION_LEN, MAX_VMDESC_LEN, MIB, VMDESC_SEARCH_LEN
 from qmig.wire.framing import (
     MIG_CMD_LEN,
+    CommandHead,
     FooterRecord,
     MigCmd,
+    PartHead,
     QemuVmSection,
     VmDescriptionHead,
 )
@@ -36,8 +38,7 @@ _LOOK_LEN: Final = 300  # a section header with the longest name
 _MOST_CANDIDATES: Final = 16  # of texts that look like a vmdescription and are not
 _NAME_LEN_AT: Final = 5  # type and id stand before it
 _MOST_INSTANCE: Final = 1 << 16
-_ANY_INSTANCE: Final = 1 << 32
-_MOST_VERSION: Final = 1000
+_MOST_VERSION: Final = 1 << 14  # i6300esb_wdt has 10000, no other device more than 100
 _MOST_ID: Final = 1 << 16
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
 # 0x06, be32 length, JSON of an object
@@ -114,7 +115,9 @@ class Plausible(IntEnum):
     """How much bytes look like the start of an element."""
 
     NO = 0
-    WEAKLY = 1  # an EOF byte with more zeros behind it: padding, or the inside of a body
+    # An EOF byte with more zeros behind it: padding, or the inside of a body. Or the data ends
+    # before it tells, as it does where a file is cut short inside the next header.
+    WEAKLY = 1
     YES = 2
 
 
@@ -128,17 +131,42 @@ def plausible_element(data: bytes, known_ids: Container[int], *, in_package: boo
     """
     if not data:
         return Plausible.YES
+    if _may_be_cut_short(data):
+        return Plausible.WEAKLY
     kind = data[0]
     if kind == QemuVmSection.EOF:
         return Plausible.NO if in_package else _plausible_eof(data)
     if kind in (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END):
         fits = int.from_bytes(data[1:5], "big") in known_ids
     elif kind in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
-        # With a footer in front any instance will do: pseries has LIOBNs from 0x80000000 on.
-        fits = plausible_section_head(data, most_instance=_ANY_INSTANCE)
+        # With a footer in front any numbers will do: pseries has LIOBNs as instances.
+        fits = plausible_section_head(data, any_numbers=True)
     else:
         fits = kind == QemuVmSection.COMMAND and _plausible_command(data)
     return Plausible.YES if fits else Plausible.NO
+
+
+def _may_be_cut_short(data: bytes) -> bool:
+    """Tell whether the data ends inside the head of an element that could begin so."""
+    kind, rest = data[0], data[1:_LOOK_LEN]
+    if kind in (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END):
+        return len(data) < fixed_len(PartHead)
+    if kind == QemuVmSection.COMMAND:
+        return len(data) < fixed_len(CommandHead) and rest[:1] in (b"", b"\0")
+    if kind == QemuVmSection.EOF:
+        return 0 < len(rest) <= _VMDESC_HEAD_LEN and rest[0] == QemuVmSection.VMDESCRIPTION
+    if kind not in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
+        return False
+    if len(data) <= _NAME_LEN_AT:
+        return not any(rest[:2])  # of an id below 65536
+    name = data[_NAME_LEN_AT + 1 :][: data[_NAME_LEN_AT]]
+    head_len = _NAME_LEN_AT + 1 + data[_NAME_LEN_AT] + 8
+    return (
+        not any(rest[:2])
+        and data[_NAME_LEN_AT] > 0
+        and len(data) < head_len
+        and (not name or _PRINTABLE.fullmatch(name) is not None)
+    )
 
 
 def _plausible_eof(data: bytes) -> Plausible:
@@ -155,8 +183,13 @@ def _plausible_command(data: bytes) -> bool:
     return fixed is None or fixed == length
 
 
-def plausible_section_head(data: bytes, *, most_instance: int = _MOST_INSTANCE) -> bool:
-    """Tell whether a START or FULL section could begin with these bytes."""
+def plausible_section_head(data: bytes, *, any_numbers: bool = False) -> bool:
+    """Tell whether a START or FULL section could begin with these bytes.
+
+    Args:
+        data: what stands there.
+        any_numbers: do not ask for a small instance and version.
+    """
     if len(data) <= _NAME_LEN_AT or int.from_bytes(data[1:5], "big") >= _MOST_ID:
         return False
     name_len = data[_NAME_LEN_AT]
@@ -164,10 +197,10 @@ def plausible_section_head(data: bytes, *, most_instance: int = _MOST_INSTANCE) 
     head_len = name_end + 8
     if name_len == 0 or len(data) < head_len:
         return False
-    return (
-        _PRINTABLE.fullmatch(data, _NAME_LEN_AT + 1, name_end) is not None
-        and int.from_bytes(data[name_end : name_end + 4], "big") < most_instance
-        and int.from_bytes(data[name_end + 4 : head_len], "big") < _MOST_VERSION
+    instance_id = int.from_bytes(data[name_end : name_end + 4], "big")
+    version_id = int.from_bytes(data[name_end + 4 : head_len], "big")
+    return _PRINTABLE.fullmatch(data, _NAME_LEN_AT + 1, name_end) is not None and (
+        any_numbers or (instance_id < _MOST_INSTANCE and version_id < _MOST_VERSION)
     )
 
 

@@ -64,12 +64,11 @@ class _Template:
         self.record_len = record_len  # bytes compared a record: word, or word and fill byte
         self.count = (1 << _SPAN_BITS) // page_size_len
         self.data = bytearray(self.count * record_len)
-        for byte in (5, 6, 7):
-            shift = 8 * (7 - byte)
-            column = bytes(
-                (page * page_size_len | flags) >> shift & 0xFF for page in range(self.count)
-            )
-            self.data[byte::record_len] = column
+        # What the addresses of a window have in their last three bytes, the flags in the last.
+        in_64k = (1 << 16) // page_size_len
+        self.data[7::record_len] = bytes([flags]) * self.count
+        self.data[6::record_len] = bytes(range(0, 1 << 8, page_size_len >> 8)) * (1 << 8)
+        self.data[5::record_len] = b"".join(bytes([byte]) * in_64k for byte in range(1 << 8))
         self._high = bytes(5)
 
     def turn_to(self, word: int) -> None:
