@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,6 +144,41 @@ class RunningGuest(Protocol):
 
     def stop(self) -> None:
         """Stop the guest; when this returns, its last write is in memory and marked."""
+
+
+class SavedBlock(Protocol):
+    """A block of RAM that was saved, as it can be saved again."""
+
+    @property
+    def block(self) -> RamBlock:
+        """The entry of the block list."""
+
+    def present(self, first: int, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which pages were saved: bool, shape (count,)."""
+
+    def known_zero(self, first: int, count: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Tell which pages are zero without reading them; others may be zero all the same."""
+
+    def read_pages_into(
+        self,
+        out: np.ndarray[Any, np.dtype[np.uint8]],
+        first: int,
+        *,
+        missing: Literal["error", "zero"],
+    ) -> None:
+        """Fill `out`, of shape (count, page_size_len), with whole pages."""
+
+
+class SavedMemory(Protocol):
+    """RAM that was saved: that of a capture."""
+
+    @property
+    def page_size_len(self) -> int:
+        """Bytes of a target page."""
+
+    @property
+    def blocks(self) -> Mapping[str, SavedBlock]:
+        """The blocks by name, in the order of the block list."""
 
 
 class GuestMemory(Protocol):

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from qmig.capture.channel import ChannelWalk
 from qmig.capture.container import Container, Role, open_container
-from qmig.capture.multifd import ChannelPages
 from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
-from qmig.capture.preempt import PreemptWalk
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.releases import Evidence, channel_evidence, possible_releases, stream_evidence
 from qmig.capture.run_state import BODY_LEN, SECTION_NAME, parse_run_state
@@ -28,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    from qmig.capture.channel import Packet
+    from qmig.capture.channel import ChannelWalk, Packet
+    from qmig.capture.preempt import PreemptWalk
     from qmig.capture.ram_view import Ram
     from qmig.capture.source import Source
     from qmig.memory import RamBlock
@@ -83,6 +80,8 @@ class Survey:
                 self.resumed.append(resumed)
                 self._count(resumed.records(), container)
             for container in capture.preempt_files:
+                from qmig.capture.preempt import PreemptWalk
+
                 preempt = PreemptWalk(container.source, container.stream_offset, self.walk)
                 self.preempts.append(preempt)
                 self._count(preempt.records(), container)
@@ -106,6 +105,9 @@ class Survey:
                 progress(container, item.offset + item.length)
 
     def _channel(self, capture: Capture, container: Container) -> Channel:
+        from qmig.capture.channel import ChannelWalk
+        from qmig.capture.multifd import ChannelPages
+
         walk = ChannelWalk(
             container.source, container.stream_offset, page_size_len=self._page_size_len(capture)
         )
@@ -294,6 +296,8 @@ class Capture:
     def channel_records(self, container: Container) -> Iterator[Record | Packet]:
         """Yield every byte of a channel under a name, and the packets."""
         page_size = self.page_size
+        from qmig.capture.channel import ChannelWalk
+
         yield from ChannelWalk(
             container.source,
             container.stream_offset,
@@ -403,7 +407,7 @@ def _check_roles(containers: Sequence[Container]) -> None:
         )
     if len(containers) - len(mains) > MAX_CHANNELS:
         raise LimitExceededError(
-            path=Path(containers[-1].path).name,
+            path=containers[-1].path,
             offset=0,
             record="set of channels",
             expected=f"at most {MAX_CHANNELS} channels",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.records import Opaque, Record
@@ -17,13 +16,10 @@ from qmig.limits import (
     MAX_PACKET_PAYLOAD_LEN,
 )
 from qmig.wire.gate import read_record
+from qmig.wire.magic import MULTIFD_MAGIC
 from qmig.wire.multifd import (
-    COMPRESSION_MASK,
-    MULTIFD_MAGIC,
     MULTIFD_VERSION,
-    MultifdCompression,
     MultifdDeviceState,
-    MultifdFlag,
     MultifdInit,
     MultifdInit2018,
     MultifdPacket4,
@@ -33,10 +29,12 @@ from qmig.wire.multifd import (
     MultifdPacketHdr,
     pages_per_packet,
 )
+from qmig.wire.multifd_flags import COMPRESSION_MASK, MultifdCompression, MultifdFlag
 from qmig.wire.record import WireRecord, field_table, fixed_len
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
     from qmig.capture.source import Source
 
@@ -176,6 +174,8 @@ class ChannelWalk:
     @property
     def uuid(self) -> UUID | None:
         """UUID from the initial packet, None where it is all zeros."""
+        from uuid import UUID
+
         return UUID(bytes=self.init.uuid) if self.init and any(self.init.uuid) else None
 
     @property

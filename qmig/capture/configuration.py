@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.ram import text_of
@@ -78,6 +77,8 @@ class ConfigurationReader:
         at = cursor.offset
         if name.endswith("uuid"):
             uuid = read_record(cursor, ConfigurationUuid, what=name)
+            from uuid import UUID
+
             configuration.uuid = UUID(bytes=uuid.uuid)
             yield Record(at, cursor.offset - at, name, uuid)
             return

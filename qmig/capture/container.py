@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from qmig.capture.decompress import codec_of, iter_plain
 from qmig.capture.kinds import (
     CHANNEL_MAGIC,
     LIBVIRT_MAGICS,
@@ -34,11 +33,11 @@ from qmig.limits import MAX_CONTAINER_DEPTH, MAX_LIBVIRT_DATA_LEN, MAX_STREAM_ST
 from qmig.wire.gate import read_record
 from qmig.wire.libvirt import (
     LIBVIRT_SAVE_HEADER_SWAPPED,
-    QEMU_SAVE_PARTIAL,
     QEMU_SAVE_VERSION,
     LibvirtSaveHeader,
     QemuSaveFormat,
 )
+from qmig.wire.magic import QEMU_SAVE_PARTIAL, codec_of
 from qmig.wire.record import field_table, fixed_len
 
 if TYPE_CHECKING:
@@ -208,6 +207,8 @@ def _role_without_magic(head: bytes) -> Role | None:
 
 
 def _decompress(container: Container, codec: str, *, keep_all: bool) -> None:
+    from qmig.capture.decompress import iter_plain
+
     inner = container.source
     container.layers.append(codec)
     container.source = ForwardSource(

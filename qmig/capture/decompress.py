@@ -18,13 +18,13 @@ from qmig.limits import MAX_LZOP_BLOCK_LEN, MAX_ZSTD_WINDOW_LEN, MIB
 from qmig.pages.zstd_blocks import ZstdBlockScanner, ZstdFrameError
 from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.lzop import (
-    LZOP_MAGIC,
     LzopBlockLen,
     LzopFlag,
     LzopHead,
     LzopMode,
     LzopStoredLen,
 )
+from qmig.wire.magic import CODEC_MAGICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,19 +34,6 @@ _IN_LEN: Final = 256 * 1024
 _ZSTD_BLOCKS: Final = 32  # at most 4 MiB of plain bytes at a time
 _XZ_MEMORY_LEN: Final = 112 * MIB  # xz -9 asks for 65 MiB
 
-MAGICS: Final[dict[str, bytes]] = {
-    "gzip": b"\x1f\x8b\x08",
-    "bzip2": b"BZh",
-    "xz": b"\xfd7zXZ\x00",
-    "lzop": LZOP_MAGIC,
-    "zstd": b"\x28\xb5\x2f\xfd",
-}
-
-
-def codec_of(head: bytes) -> str | None:
-    """Return the name of the codec whose magic number `head` begins with."""
-    return next((name for name, magic in MAGICS.items() if head.startswith(magic)), None)
-
 
 def iter_plain(source: Source, offset: int, codec: str) -> Iterator[bytes]:
     """Yield the plain bytes of compressed data.
@@ -54,7 +41,7 @@ def iter_plain(source: Source, offset: int, codec: str) -> Iterator[bytes]:
     Args:
         source: where the compressed data is.
         offset: where it begins.
-        codec: a key of `MAGICS`.
+        codec: a key of `CODEC_MAGICS`.
 
     Raises:
         StreamError: the compressed data is damaged or cut short.
@@ -155,7 +142,7 @@ def _iter_members(source: Source, offset: int, codec: str) -> Iterator[bytes]:
 
 
 def _another_member(data: bytes, codec: str, *, first: bool) -> bool:
-    return first or data.startswith(MAGICS[codec])
+    return first or data.startswith(CODEC_MAGICS[codec])
 
 
 def _iter_zstd(source: Source, offset: int) -> Iterator[bytes]:

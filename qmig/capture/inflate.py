@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from qmig.errors import MalformedStreamError
 from qmig.limits import MAX_ZSTD_WINDOW_LEN, MIB
 from qmig.pages.zstd_blocks import BLOCK_MAX_LEN, ZstdBlockScanner, ZstdFrameError
-from qmig.wire.multifd import MultifdCompression
+from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from qmig.wire.framing import (
-    QEMU_VM_FILE_MAGIC,
-    QEMU_VM_FILE_VERSION,
-    FileHeader,
-    MigCmd,
-    QemuVmSection,
-)
-from qmig.wire.libvirt import QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL
-from qmig.wire.multifd import MULTIFD_MAGIC
+from qmig.wire.framing import QEMU_VM_FILE_VERSION, FileHeader, MigCmd, QemuVmSection
+from qmig.wire.magic import MULTIFD_MAGIC, QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL, QEMU_VM_FILE_MAGIC
 from qmig.wire.ram import RamSaveFlag
 
 STREAM_MAGIC: Final = QEMU_VM_FILE_MAGIC.to_bytes(4, "big")

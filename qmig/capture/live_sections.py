@@ -43,10 +43,8 @@ _TARGET_PAGE_MASK: Final = 0xFFF  # flags of s390 and block words lie below 4096
 _SECTOR_MASK: Final = 0x1FF
 
 
-def framer_of(idstr: str, kind: QemuVmSection) -> Framer | None:
-    """Return the framer of a section's body, None where qmig knows no grammar for it."""
-    if kind == QemuVmSection.SECTION_FULL:
-        return None
+def framer_of(idstr: str) -> Framer | None:
+    """Return the framer of a live section's body, None where qmig knows no grammar for it."""
     if idstr.endswith("/vfio"):
         return frame_vfio
     return _FRAMERS.get(idstr)

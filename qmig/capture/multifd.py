@@ -15,7 +15,7 @@ from qmig.capture.inflate import WHOLE_PACKET, CompressedPayload, iter_inflated
 from qmig.capture.source import ForwardSource
 from qmig.errors import MalformedStreamError, StreamError, UnsupportedStreamError
 from qmig.memory import PageKind, PageRun
-from qmig.wire.multifd import MultifdCompression
+from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

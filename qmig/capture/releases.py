@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from qmig.wire.multifd import MultifdCompression
+from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

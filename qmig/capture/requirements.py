@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.capture.releases import RELEASES, Evidence, between, describe_releases, possible_releases
 from qmig.memory import PageKind
-from qmig.wire.multifd import MultifdCompression
+from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,7 @@ import contextlib
 import mmap
 import os
 import stat
-import tempfile
-import threading
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from qmig.errors import SourceError, StreamError, TruncatedStreamError
@@ -227,6 +224,8 @@ class ForwardSource(Source):
         self._chunks = chunks
         self._keep = _Retained()
         self._ended = False
+        import threading
+
         self._lock = threading.Lock()  # RAM is read by several threads when it is saved
 
     def read_at(self, offset: int, length: int) -> bytes:
@@ -286,6 +285,8 @@ class _Retained:
 
     def append(self, data: bytes) -> None:
         if self._file is None and self.end - self.start > RETAINED_IN_MEMORY_LEN:
+            import tempfile
+
             self._file = tempfile.TemporaryFile(prefix="qmig-")  # noqa: SIM115
             self._file_base = self.start
             self._write(self.start, bytes(self._memory))
@@ -441,7 +442,8 @@ def iter_source(source: Source, offset: int) -> Iterator[bytes]:
 
 def source_name(path: str | os.PathLike[str]) -> str:
     """Return a file's name for people; `-` is standard input."""
-    return "standard input" if os.fspath(path) == "-" else str(Path(path))
+    name = os.fspath(path)
+    return "standard input" if name == "-" else name
 
 
 def _pwrite_all(fd: int, data: bytes, offset: int) -> None:

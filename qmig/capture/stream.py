@@ -20,7 +20,6 @@ from qmig.capture.extent import (
     plausible_element,
     search_footer,
 )
-from qmig.capture.live_sections import framer_of
 from qmig.capture.page_size import (
     LEGAL_PAGE_SIZES,
     PageSize,
@@ -332,7 +331,11 @@ class StreamWalk:
                 self.counters.ram_parts += 1
                 yield from self._ram_part(cursor)
             return
-        framer = framer_of(section.idstr, section.kind)
+        framer = None
+        if section.kind != QemuVmSection.SECTION_FULL:
+            from qmig.capture.live_sections import framer_of
+
+            framer = framer_of(section.idstr)
         if framer is None:
             yield from self._opaque(cursor, section)
             return

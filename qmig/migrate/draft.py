@@ -48,7 +48,8 @@ class Draft:
         self.fd = -1
         """The file; it is closed by whoever writes to it."""
         self._name: str | None = None
-        self._old_name: str | None = None
+        self.old_name: str | None = None
+        """Beside the target, what the file is called that `retire_old` moved."""
         self._folder_fd = -1
         made = False
         try:
@@ -70,8 +71,7 @@ class Draft:
     def _abandon(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
-        if self._folder_fd >= 0:
-            self.remove()
+        self.remove()
 
     def _mode(self) -> int:
         return _NEW_MODE if self.target.replaced is None else _PRIVATE_MODE
@@ -180,7 +180,11 @@ class Draft:
             )
 
     def unpublish(self) -> None:
-        """Take its name away again, if it has it."""
+        """Take its name away again, if it has it.
+
+        Raises:
+            OSError: the kernel refused.
+        """
         with contextlib.suppress(FileNotFoundError):
             found = os.stat(self.target.name, dir_fd=self._folder_fd, follow_symlinks=False)
             if os.path.samestat(found, os.fstat(self.fd)):
@@ -199,19 +203,28 @@ class Draft:
                 raise OutputRefusedError(
                     "is no file any more, and stays as it is", path=self.target.path
                 )
-            self._old_name = self._new_name()
-            self._rename(self.target.name, self._old_name)
+            self.old_name = self._new_name()
+            self._rename(self.target.name, self.old_name)
 
     def restore_old(self) -> None:
-        """Give the name back to the file that had it."""
-        if self._old_name is not None:
+        """Give the name back to the file that had it.
+
+        Raises:
+            OSError: the kernel refused; `old_name` is what the file is called now.
+        """
+        if self.old_name is not None:
             with contextlib.suppress(FileNotFoundError):
-                self._rename(self._old_name, self.target.name)
+                self._rename(self.old_name, self.target.name)
 
     def drop_old(self) -> None:
-        """Remove the file that had the name."""
-        if self._old_name is not None:
-            os.unlink(self._old_name, dir_fd=self._folder_fd)
+        """Remove the file that had the name.
+
+        Raises:
+            OSError: the kernel refused; the file stays, beside the new one.
+        """
+        if self.old_name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.old_name, dir_fd=self._folder_fd)
 
     def _rename(self, name: str, new_name: str) -> None:
         os.replace(name, new_name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
@@ -225,12 +238,21 @@ class Draft:
         os.fsync(self._folder_fd)
 
     def remove(self) -> None:
-        """Remove the name that it has beside the target, and let go of the folder."""
-        if self._name is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._folder_fd)
-        os.close(self._folder_fd)
-        self._folder_fd = -1
+        """Remove the name that it has beside the target, and let go of the folder.
+
+        Raises:
+            OSError: the kernel refused; the name stays.
+        """
+        folder_fd = self._folder_fd
+        if folder_fd < 0:
+            return
+        try:
+            if self._name is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._name, dir_fd=folder_fd)
+        finally:
+            self._folder_fd = -1
+            os.close(folder_fd)
 
 
 def path_of(fd: int) -> Path:

@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Final
 from qmig.errors import WriterError
 from qmig.limits import MAX_LIBVIRT_DATA_LEN
 from qmig.migrate.compress import COMPRESSED_FORMATS, CompressedSink
-from qmig.wire.libvirt import (
-    QEMU_SAVE_MAGIC,
-    QEMU_SAVE_PARTIAL,
-    QEMU_SAVE_VERSION,
-    LibvirtSaveHeader,
-    QemuSaveFormat,
-)
+from qmig.wire.libvirt import QEMU_SAVE_VERSION, LibvirtSaveHeader, QemuSaveFormat
+from qmig.wire.magic import QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL
 from qmig.wire.record import fixed_len
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Final
 import lzallright
 
 from qmig.limits import MAX_LZOP_BLOCK_LEN
-from qmig.wire.lzop import LZOP_MAGIC, LzopBlockLen, LzopFlag, LzopHead, LzopMode, LzopStoredLen
+from qmig.wire.lzop import LzopBlockLen, LzopFlag, LzopHead, LzopMode, LzopStoredLen
+from qmig.wire.magic import LZOP_MAGIC
 
 # What the tool itself puts there for `lzop -c`: its release 1.04, which readers do not look at, and
 # the oldest release that can unpack it, which they do.

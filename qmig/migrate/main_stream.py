@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from qmig.limits import MIB
 from qmig.wire.framing import (
+    QEMU_VM_FILE_VERSION,
     EofRecord,
     FileHeader,
     FooterRecord,
     PartHead,
-    QEMU_VM_FILE_VERSION,
     QemuVmSection,
     SectionHead,
     VmDescriptionHead,

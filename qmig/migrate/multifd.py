@@ -13,14 +13,13 @@ from qmig.wire.multifd import (
     MULTIFD_VERSION,
     OFFSET_DTYPE,
     RAMBLOCK_NAME_LEN,
-    MultifdCompression,
-    MultifdFlag,
     MultifdInit2018,
     MultifdPacket4,
     MultifdPacket9,
     MultifdPacket2018,
     pages_per_packet,
 )
+from qmig.wire.multifd_flags import MultifdCompression, MultifdFlag
 from qmig.wire.ram import RamSaveFlag
 
 if TYPE_CHECKING:

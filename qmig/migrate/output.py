@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
+from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING, Self
 
@@ -27,7 +27,6 @@ from qmig.migrate.descriptor import (
 )
 from qmig.migrate.direct_io import DirectWriter, aligned_range
 from qmig.migrate.draft import Draft
-from qmig.migrate.stream_output import STANDARD_OUTPUT, StreamOutput, names_stream
 from qmig.migrate.target import check_target
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ class AtomicFile:
         self._direct: DirectWriter | None = None
         self._append_lock = Lock()
         self._position = 0
-        self._open = True
         self._committed = False
         if direct_io:
             self._open_direct()
@@ -245,15 +243,19 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Give it up, if it is not complete: nothing of it is left. Never waits for threads."""
-        self._close()
+        try:
+            self._close()
+        finally:
+            self._close()  # the first may have ended by an exception out of a signal handler
 
     def _close(self) -> None:
-        if self._open:
-            self._open = False
-            self._descriptor.close()
-            if self._direct is not None:
-                self._direct.close()
+        self._descriptor.close()
+        if self._direct is not None:
+            self._direct.close()
+        try:
             self.draft.remove()
+        except OSError as error:
+            self.remarks.append(f"{self.path}: cannot remove the unfinished file: {error}")
 
 
 class AtomicSet:
@@ -272,6 +274,7 @@ class AtomicSet:
         self.files: list[AtomicFile] = []
         self._force = force
         self._anonymous = anonymous
+        self._done = False
 
     def __enter__(self) -> Self:
         return self
@@ -313,15 +316,13 @@ class AtomicSet:
             return
         for file in self.files:
             file.sync()
-        done = False
         try:
             self._change_over()
-            done = True
+            self._done = True
         finally:
-            if not done:
+            if not self._done:
                 self._change_back()
-        for file in self.files:
-            file.settle()
+        self.discard()
 
     def _change_over(self) -> None:
         for file in self.files if self._force else ():
@@ -332,59 +333,29 @@ class AtomicSet:
             _naming(file, file.draft.sync_folder)
 
     def _change_back(self) -> None:
-        for file in self.files:
-            file.draft.unpublish()
-        for file in reversed(self.files):
-            file.draft.restore_old()
+        with ExitStack() as steps:  # runs them from the last to the first, whatever fails
+            for file in self.files:
+                steps.callback(_naming, file, file.draft.restore_old, undoing=True)
+            for file in self.files:
+                steps.callback(_naming, file, file.draft.unpublish, undoing=True)
 
     def discard(self) -> None:
         """Give up what is not complete. Never waits for threads."""
         for file in self.files:
-            file.discard()
+            if self._done:
+                file.settle()
+            else:
+                file.discard()
 
 
-def _naming(file: AtomicFile, change: Callable[[], None]) -> None:
+def _naming(file: AtomicFile, change: Callable[[], None], *, undoing: bool = False) -> None:
     """Run one step that changes names; a failure is an error of the file."""
     try:
         change()
     except OSError as error:
-        doing = "cannot put the files of this save in their places"
-        raise output_error(file.path, doing, error) from error
-
-
-Output = AtomicFile | StreamOutput
-
-
-def open_output(
-    path: str | os.PathLike[str],
-    *,
-    force: bool = False,
-    direct_io: bool = False,
-    allow_stream: bool = False,
-) -> Output:
-    """Open what a user named as output.
-
-    Args:
-        path: a file; with `allow_stream` also "-" for standard output, a pipe or a device.
-        force: whether a file may be replaced, or a block device overwritten.
-        direct_io: see `AtomicFile`; means nothing to a pipe.
-        allow_stream: whether the output is only appended to.
-
-    Raises:
-        OutputRefusedError: it is something else, or there already.
-        OutputError: it cannot be opened.
-    """
-    if not names_stream(path):
-        return AtomicFile(path, force=force, direct_io=direct_io)
-    if not allow_stream:
-        name = "standard output" if os.fspath(path) == STANDARD_OUTPUT else os.fspath(path)
-        raise OutputRefusedError(
-            "only goes forwards, and this format is written at many places",
-            path=name,
-            hint="name an ordinary file",
-        )
-    if not force and Path(path).is_block_device():
-        raise OutputRefusedError(
-            "is a block device", path=os.fspath(path), hint="--force overwrites what is on it"
-        )
-    return StreamOutput(path)
+        doing, hint = "cannot put the files of this save in their places", None
+        if undoing:
+            doing = "the save has failed, and its changes to names cannot be undone"
+            old = file.draft.old_name
+            hint = f"what was there is {file.draft.target.folder / old}" if old else None
+        raise output_error(file.path, doing, error, hint=hint) from error

@@ -11,7 +11,7 @@ from qmig.errors import TruncatedStreamError
 from qmig.memory import PageKind
 from qmig.render.document import Absent, Document, known, make
 from qmig.render.words import pure
-from qmig.wire.multifd import MultifdCompression
+from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
     from qmig.capture.capture import Capture, Channel

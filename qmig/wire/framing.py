@@ -22,9 +22,9 @@ from typing import Final
 from construct import Bytes, Int8ub, Int16ub, Int32ub, Int64ub
 
 from qmig.limits import MAX_MACHINE_NAME_LEN
+from qmig.wire.magic import QEMU_VM_FILE_MAGIC
 from qmig.wire.record import COUNTED_STRING, WireRecord, constant, counted32, wire
 
-QEMU_VM_FILE_MAGIC: Final = 0x5145564D
 QEMU_VM_FILE_VERSION: Final = 3
 QEMU_VM_FILE_VERSION_COMPAT: Final = 2
 

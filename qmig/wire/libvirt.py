@@ -17,8 +17,6 @@ from construct import Array, Bytes, Int32ul
 
 from qmig.wire.record import WireRecord, byte_swapped, wire
 
-QEMU_SAVE_MAGIC: Final = b"LibvirtQemudSave"
-QEMU_SAVE_PARTIAL: Final = b"LibvirtQemudPart"
 QEMU_SAVE_VERSION: Final = 2
 
 

@@ -11,13 +11,11 @@ Source: the lzop tool's own files; its header fields are stable since 1.00 (1996
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import Final
 
 from construct import Bytes, Int8ub, Int16ub, Int32ub
 
+from qmig.wire.magic import LZOP_MAGIC
 from qmig.wire.record import COUNTED_STRING, WireRecord, constant, wire
-
-LZOP_MAGIC: Final = bytes.fromhex("894c5a4f000d0a1a0a")
 
 
 class LzopFlag(IntFlag):

@@ -18,39 +18,17 @@ MultiFDPacketHdr_t, MultiFDPacketDeviceState_t).
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
 from typing import Final
 
 from construct import Array, Bytes, Int8ub, Int32ub, Int64ub
 
+from qmig.wire.magic import MULTIFD_MAGIC
 from qmig.wire.record import WireRecord, constant, wire
 
-MULTIFD_MAGIC: Final = 0x11223344
 MULTIFD_VERSION: Final = 1
 MULTIFD_PACKET_SIZE: Final = 512 * 1024  # bytes of pages that a packet of 4.0 and later can hold
 RAMBLOCK_NAME_LEN: Final = 256
 OFFSET_DTYPE: Final = ">u8"  # of the offset array, in bytes inside the block
-
-
-class MultifdFlag(IntFlag):
-    """Bits of `flags` that stand alone. Prefix in QEMU: MULTIFD_FLAG_."""
-
-    SYNC = 0x01
-    DEVICE_STATE = 0x40  # 10.0 and later
-
-
-COMPRESSION_MASK: Final = 0x3E  # 0x0e before 9.1
-
-
-class MultifdCompression(IntEnum):
-    """The number under `COMPRESSION_MASK`. Prefix in QEMU: MULTIFD_FLAG_."""
-
-    NOCOMP = 0x00
-    ZLIB = 0x02
-    ZSTD = 0x04
-    QPL = 0x08
-    UADK = 0x10
-    QATZIP = 0x20
 
 
 class MultifdInit2018(WireRecord):

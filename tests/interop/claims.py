@@ -11,7 +11,7 @@ from typing import Final
 from qmig.capture.container import Role
 from qmig.memory import PageKind, RamBlock
 from qmig.wire.mapped_ram import MAPPED_RAM_FILE_OFFSET_ALIGNMENT
-from qmig.wire.multifd import MultifdCompression
+from qmig.wire.multifd_flags import MultifdCompression
 from tests.interop.judge import Seen
 
 Claim = Callable[[Seen], bool]

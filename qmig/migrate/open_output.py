@@ -1,0 +1,47 @@
+"""Open what a user named as output, whatever it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qmig.errors import OutputRefusedError
+from qmig.migrate.output import AtomicFile
+from qmig.migrate.stream_output import STANDARD_OUTPUT, StreamOutput, names_stream
+
+Output = AtomicFile | StreamOutput
+
+
+def open_output(
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    direct_io: bool = False,
+    allow_stream: bool = False,
+) -> Output:
+    """Open what a user named as output.
+
+    Args:
+        path: a file; with `allow_stream` also "-" for standard output, a pipe or a device.
+        force: whether a file may be replaced, or a block device overwritten.
+        direct_io: see `AtomicFile`; means nothing to a pipe.
+        allow_stream: whether the output is only appended to.
+
+    Raises:
+        OutputRefusedError: it is something else, or there already.
+        OutputError: it cannot be opened.
+    """
+    if not names_stream(path):
+        return AtomicFile(path, force=force, direct_io=direct_io)
+    if not allow_stream:
+        name = "standard output" if os.fspath(path) == STANDARD_OUTPUT else os.fspath(path)
+        raise OutputRefusedError(
+            "only goes forwards, and this format is written at many places",
+            path=name,
+            hint="name an ordinary file",
+        )
+    if not force and Path(path).is_block_device():
+        raise OutputRefusedError(
+            "is a block device", path=os.fspath(path), hint="--force overwrites what is on it"
+        )
+    return StreamOutput(path)

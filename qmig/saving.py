@@ -1,0 +1,296 @@
+"""Save a guest's memory as a stream that a real QEMU restores: files, layout and migrator together.
+
+`save_guest` takes any guest and skeleton; `qmig.conversion` makes both from a capture.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from qmig.errors import WriterError
+from qmig.migrate.channels import InlineChannels, ThreadChannels
+from qmig.migrate.counters import Counters
+from qmig.migrate.generations import generation_of
+from qmig.migrate.interrupt import StopOnSignals
+from qmig.migrate.libvirt_image import LibvirtImage
+from qmig.migrate.main_stream import MainStream
+from qmig.migrate.mapped_ram import MappedRamLayout
+from qmig.migrate.migrator import MigrationOptions, Migrator
+from qmig.migrate.multifd import MultifdLayout
+from qmig.migrate.output import AtomicFile, AtomicSet
+from qmig.migrate.sequential import SequentialLayout
+from qmig.migrate.stream_output import StreamOutput, names_stream
+from qmig.migrate.sync import EACH_SECTION
+from qmig.wire.libvirt import QemuSaveFormat
+from qmig.wire.multifd_flags import MultifdCompression
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from qmig.memory import RunningGuest
+    from qmig.migrate.channels import Channels
+    from qmig.migrate.compress import CompressedSink
+    from qmig.migrate.layout import Layout
+    from qmig.migrate.main_stream import Output
+    from qmig.migrate.migrator import Progress
+    from qmig.migrate.skeleton import Skeleton
+
+MOST_CHANNELS: Final = 255  # the id of a channel is one byte, and so is multifd-channels
+
+
+class OutputFormat(Enum):
+    """How the RAM is written."""
+
+    MAPPED_RAM = "mapped-ram"
+    STREAM = "stream"
+    MULTIFD = "multifd"
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtOptions:
+    """A libvirt image around the stream.
+
+    Attributes:
+        xml: the domain's XML.
+        cookie: libvirt's cookie, None for none.
+        was_running: whether the guest is to run after the restore.
+        save_format: how the stream is stored; sparse with mapped-ram, and only with it.
+    """
+
+    xml: bytes
+    cookie: bytes | None = None
+    was_running: bool = False
+    save_format: QemuSaveFormat = QemuSaveFormat.RAW
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOptions:
+    """What is written, and how.
+
+    Attributes:
+        format: mapped-ram, ordinary stream or multifd.
+        channels: threads that write pages (mapped-ram), or multifd channels.
+        direct_io: write pages past the page cache (mapped-ram).
+        generation: QEMU release whose multifd packets and syncs are written; None: the newest.
+        compression: of multifd: none, zlib or zstd.
+        flush_after_each_section: bring multifd channels into step after each section, as
+            multifd-flush-after-each-section does on 8.1 and later.
+        xbzrle_cache_len: bytes of the page cache for XBZRLE (ordinary stream); 0: none.
+        compress: write pages as compress threads did up to 9.0 (ordinary stream).
+        libvirt: a libvirt image around it; None: bare.
+        migration: rounds, bandwidth, downtime.
+        force: replace files that are there.
+    """
+
+    format: OutputFormat
+    channels: int = 1
+    direct_io: bool = False
+    generation: str | None = None
+    compression: MultifdCompression = MultifdCompression.NOCOMP
+    flush_after_each_section: bool = False
+    xbzrle_cache_len: int = 0
+    compress: bool = False
+    libvirt: LibvirtOptions | None = None
+    migration: MigrationOptions = field(default_factory=MigrationOptions)
+    force: bool = False
+
+
+def check_options(out: str | os.PathLike[str], options: SaveOptions) -> None:
+    """Raise `WriterError` for what no output can be, before any work is done."""
+    mapped = options.format is OutputFormat.MAPPED_RAM
+    multifd = options.format is OutputFormat.MULTIFD
+    if not 1 <= options.channels <= MOST_CHANNELS:
+        raise WriterError(f"{options.channels} channels: it takes 1 to {MOST_CHANNELS}")
+    if options.channels > 1 and not (mapped or multifd):
+        raise WriterError("an ordinary stream has one channel; --fixed-ram and --multifd have more")
+    if names_stream(out) and options.format is not OutputFormat.STREAM:
+        raise WriterError(
+            f"{out}: {options.format.value} needs a file that can be written at any offset, "
+            "and this is a pipe or the like; only the ordinary stream can go there"
+        )
+    if options.direct_io and not mapped:
+        raise WriterError("direct I/O is for --fixed-ram alone")
+    if (options.xbzrle_cache_len or options.compress) and (mapped or multifd):
+        raise WriterError("XBZRLE and compress-thread pages are for the ordinary stream alone")
+    if options.compression is not MultifdCompression.NOCOMP and not multifd:
+        raise WriterError("compression zlib and zstd are for --multifd alone")
+    generation = generation_of(options.generation)
+    if options.compression is not MultifdCompression.NOCOMP and not generation.compression:
+        raise WriterError(f"multifd of {generation.name} has no compression; it came with 5.0")
+    if options.libvirt is not None:
+        _check_libvirt(out, options, options.libvirt)
+
+
+def _check_libvirt(
+    out: str | os.PathLike[str], options: SaveOptions, libvirt: LibvirtOptions
+) -> None:
+    if options.format is OutputFormat.MULTIFD or names_stream(out):
+        raise WriterError("a libvirt image is one file, and holds no multifd set")
+    sparse = libvirt.save_format is QemuSaveFormat.SPARSE
+    if sparse != (options.format is OutputFormat.MAPPED_RAM):
+        raise WriterError(
+            "libvirt's sparse format holds mapped-ram, and its other formats the ordinary stream"
+        )
+
+
+def save_guest(
+    guest: RunningGuest,
+    skeleton: Skeleton,
+    out: str | os.PathLike[str],
+    options: SaveOptions,
+    *,
+    progress: Progress | None = None,
+) -> Counters:
+    """Save a guest; the output is there as a whole, or not at all.
+
+    Args:
+        guest: whose memory goes.
+        skeleton: what stands around it.
+        out: the file; of a multifd set the main stream, beside which `OUT.ch0` ... lie.
+        options: what is written, and how.
+        progress: told (counters, block, page) now and then.
+
+    Raises:
+        WriterError: the options, the guest and the output do not go together.
+        OutputError: the output cannot be written; what was there is as it was.
+        StreamError: pages of a capture are damaged.
+        MissingPagesError: a capture does not hold pages that the output must have.
+    """
+    check_options(out, options)
+    _check_guest(guest, options)
+    with StopOnSignals(), ExitStack() as stack:
+        if names_stream(out):
+            sink = stack.enter_context(StreamOutput(out))
+            counters = _write(guest, skeleton, options, sink, 0, [], progress, sink)
+            sink.commit()
+            return counters
+        files = stack.enter_context(AtomicSet(force=options.force))
+        main = files.open(out, direct_io=options.direct_io)
+        outputs = [
+            files.open(channel_path(out, channel))
+            for channel in range(options.channels)
+            if options.format is OutputFormat.MULTIFD
+        ]
+        if options.libvirt is None:
+            counters = _write(guest, skeleton, options, main, 0, outputs, progress, main)
+        else:
+            counters = _write_libvirt(guest, skeleton, options, options.libvirt, main, progress)
+        files.commit()
+    return counters
+
+
+def channel_path(out: str | os.PathLike[str], channel: int) -> str:
+    """Return where the file of a multifd channel goes."""
+    return f"{out}.ch{channel}"
+
+
+def _check_guest(guest: RunningGuest, options: SaveOptions) -> None:
+    if not guest.blocks:
+        raise WriterError("the source has no RAM")
+    if options.format is not OutputFormat.MAPPED_RAM:
+        return
+    for block in guest.blocks:
+        if block.addr is None:
+            continue
+        pages = block.used_length // guest.page_size_len
+        if not guest.sent(block.index, 0, pages).all():
+            raise WriterError(
+                f"RAM block {block.name!r} is shared memory that the source does not hold "
+                "(x-ignore-shared), and mapped-ram has no such blocks before QEMU 11.0; "
+                "give its content with --ram"
+            )
+
+
+def _write_libvirt(
+    guest: RunningGuest,
+    skeleton: Skeleton,
+    options: SaveOptions,
+    libvirt: LibvirtOptions,
+    file: AtomicFile,
+    progress: Progress | None,
+) -> Counters:
+    image = LibvirtImage(
+        libvirt.xml,
+        cookie=libvirt.cookie,
+        was_running=libvirt.was_running,
+        save_format=libvirt.save_format,
+    )
+    sink = image.begin(file)
+    counters = _write(guest, skeleton, options, sink, sink.position, [], progress, file)
+    image.finish()
+    return counters
+
+
+def _write(  # everything that a save is made of
+    guest: RunningGuest,
+    skeleton: Skeleton,
+    options: SaveOptions,
+    output: Output | CompressedSink,
+    offset: int,
+    channel_outputs: Sequence[AtomicFile],
+    progress: Progress | None,
+    pages_output: Output,
+) -> Counters:
+    counters = Counters()
+    mapped = options.format is OutputFormat.MAPPED_RAM
+    shared = not mapped and any(block.addr is not None for block in guest.blocks)
+    capabilities = skeleton.recorded(mapped=mapped, ignore_shared=shared)
+    stream = MainStream(
+        output, offset, footers=skeleton.footers, ram_section_id=skeleton.ram_section_id
+    )
+    threads = options.channels > 1 or bool(channel_outputs)
+    channels: Channels = ThreadChannels(options.channels) if threads else InlineChannels()
+    layout = _layout(
+        guest, skeleton, options, stream, channels, counters, channel_outputs, pages_output
+    )
+    try:
+        stream.header(skeleton.configuration(capabilities))
+        Migrator(
+            guest,
+            skeleton,
+            stream,
+            layout,
+            options=options.migration,
+            counters=counters,
+            progress=progress,
+        ).run()
+        stream.finish(skeleton.described(capabilities))
+    finally:
+        channels.close()
+    return counters
+
+
+def _layout(
+    guest: RunningGuest,
+    skeleton: Skeleton,
+    options: SaveOptions,
+    stream: MainStream,
+    channels: Channels,
+    counters: Counters,
+    channel_outputs: Sequence[AtomicFile],
+    pages_output: Output,
+) -> Layout:
+    if options.format is OutputFormat.MAPPED_RAM:
+        return MappedRamLayout(stream, pages_output, guest, channels, counters)
+    if options.format is OutputFormat.MULTIFD:
+        return MultifdLayout(
+            stream,
+            channel_outputs,
+            guest,
+            channels,
+            counters,
+            generation=generation_of(options.generation),
+            policy=EACH_SECTION if options.flush_after_each_section else None,
+            compression=options.compression,
+            uuid=skeleton.uuid.bytes if skeleton.uuid else bytes(16),
+        )
+    xbzrle = None
+    if options.xbzrle_cache_len:
+        from qmig.migrate.xbzrle_sender import XbzrleSender
+
+        xbzrle = XbzrleSender(options.xbzrle_cache_len, guest.page_size_len, counters)
+    return SequentialLayout(stream, guest, counters, compress=options.compress, xbzrle=xbzrle)
