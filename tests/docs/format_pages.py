@@ -1,9 +1,10 @@
 """Render `docs/format/`: what each wire record is, from the schemas that qmig parses with.
 
 A page is one module of `qmig/wire`: its docstring, then a table for each record, enumeration and
-constant, in the module's order. Nothing is typed twice: offsets, sizes, types and meanings come
-from the declarations, meanings of enumeration members from the comments beside them. Behind the
-generated part a page may go on with prose, which stays.
+constant, in the module's order; flags that stand in a module of their own come first. Nothing is
+typed twice: offsets, sizes, types and meanings come from the declarations, meanings of enumeration
+members from the comments beside them. Behind the generated part a page may go on with prose, which
+stays.
 """
 
 import importlib
@@ -21,10 +22,20 @@ from qmig.wire.record import Counted, WireRecord, field_table, plain
 
 PAGES_DIRECTORY: Final = Path(__file__).resolve().parents[2] / "docs" / "format"
 
-MODULES: Final = (
-    *("framing", "ram", "mapped_ram", "multifd", "live"),
-    *("vmdesc", "return_path", "libvirt", "lzop"),
-)
+PAGES: Final[dict[str, tuple[str, ...]]] = {
+    "magic": ("magic",),
+    "framing": ("framing",),
+    "ram": ("ram",),
+    "mapped_ram": ("mapped_ram",),
+    "multifd": ("multifd_flags", "multifd"),
+    "live": ("live",),
+    "vmdesc": ("vmdesc",),
+    "return_path": ("return_path",),
+    "libvirt": ("libvirt",),
+    "lzop": ("lzop",),
+}
+"""Each page and the modules it shows; the last one gives its title and text."""
+
 BEGIN: Final = "<!-- generated from the schemas by `python -m tests.docs.update`: do not edit -->"
 END: Final = "<!-- end of the generated part -->"
 
@@ -35,16 +46,17 @@ _LARGE: Final = 1 << 24  # numbers from here on are patterns, not counts
 
 
 def page_path(name: str) -> Path:
-    """Return the file of a module's page."""
+    """Return the file of a page."""
     return PAGES_DIRECTORY / f"{name}.md"
 
 
 def render_page(name: str) -> str:
-    """Return the generated part of a module's page, with its marks."""
-    module = importlib.import_module(f"qmig.wire.{name}")
-    parts = [BEGIN, "", *_docstring(module, name)]
-    for thing in _things(module):
-        parts += ["", *thing]
+    """Return the generated part of a page, with its marks."""
+    modules = [importlib.import_module(f"qmig.wire.{module}") for module in PAGES[name]]
+    parts = [BEGIN, "", *_docstring(modules[-1], name)]
+    for module in modules:
+        for thing in _things(module):
+            parts += ["", *thing]
     return "\n".join([*parts, "", END, ""])
 
 
@@ -69,18 +81,18 @@ def _docstring(module: ModuleType, name: str) -> Iterator[str]:
     yield ""
     yield f"Module `qmig.wire.{name}`."
     in_code = False
-    for paragraph in rest.strip("\n").split("\n\n"):
+    for paragraph in filter(None, rest.strip("\n").split("\n\n")):
         indented = all(line.startswith("    ") for line in paragraph.splitlines() if line)
         if in_code and not indented:
             yield "```"
             in_code = False
         yield ""
-        if indented and paragraph:
+        if indented:
             if not in_code:
                 yield "```text"
                 in_code = True
             yield from (line.removeprefix("    ") for line in paragraph.splitlines())
-        elif paragraph:
+        else:
             yield re.sub(r"::$", ":", paragraph)
     if in_code:
         yield "```"

@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from tests.docs.format_pages import MODULES, page_path, render_page, replace_generated
+from tests.docs.format_pages import PAGES, page_path, render_page, replace_generated
 from tests.docs.readme import README, render_example, replace_example
 
 
 def main() -> int:
     """Write each page that differs from what it should be, and name it."""
-    for name in MODULES:
+    for name in PAGES:
         path = page_path(name)
         before = path.read_text() if path.exists() else ""
         _write(path, before, replace_generated(before, render_page(name)))
