@@ -51,7 +51,7 @@ class PageRun(NamedTuple):
     payload_len: int
 
 
-@dataclass(slots=True)
+@dataclass
 class MappedLayout:
     """Where the pages of a block stand in a mapped-ram file.
 
@@ -66,7 +66,7 @@ class MappedLayout:
     bitmap_len: int
 
 
-@dataclass(slots=True)
+@dataclass
 class RamBlock:
     """One entry of a block list.
 

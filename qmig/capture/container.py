@@ -62,7 +62,7 @@ class Role(Enum):
     PREEMPT = "preempt"  # requested pages of a postcopy migration
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Span:
     """Bytes of a file that belong to one record.
 
@@ -77,7 +77,7 @@ class Span:
     record: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LibvirtImage:
     """libvirt's header and what stands behind it.
 
@@ -105,7 +105,7 @@ class LibvirtImage:
         return QemuSaveFormat(self.header.format).name.lower()
 
 
-@dataclass(slots=True)
+@dataclass
 class Container:
     """A file with its wrapping taken off.
 

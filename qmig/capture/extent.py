@@ -40,11 +40,11 @@ _NAME_LEN_AT: Final = 5  # type and id stand before it
 _MOST_INSTANCE: Final = 1 << 16
 _MOST_VERSION: Final = 1 << 14  # i6300esb_wdt has 10000, no other device more than 100
 _MOST_ID: Final = 1 << 16
-_PRINTABLE: Final = re.compile(rb"[\x20-\x7e]+")
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
 # 0x06, be32 length, JSON of an object
 _VMDESC_LOOK: Final = re.compile(rb"\x06[\x00-\x04]...\{ ?\"", re.DOTALL)
 # 0x04, an id below 65536, a name that starts with a printable byte
-_FULL_LOOK: Final = re.compile(rb"\x04\x00\x00..[\x01-\xff][\x21-\x7e]", re.DOTALL)
+_FULL_LOOK: Final = rb"(?s)\x04\x00\x00..[\x01-\xff][\x21-\x7e]"
 
 
 class FoundVmDescription(NamedTuple):
@@ -165,7 +165,7 @@ def _may_be_cut_short(data: bytes) -> bool:
         not any(rest[:2])
         and data[_NAME_LEN_AT] > 0
         and len(data) < head_len
-        and (not name or _PRINTABLE.fullmatch(name) is not None)
+        and not name.translate(None, _PRINTABLE)
     )
 
 
@@ -199,7 +199,8 @@ def plausible_section_head(data: bytes, *, any_numbers: bool = False) -> bool:
         return False
     instance_id = int.from_bytes(data[name_end : name_end + 4], "big")
     version_id = int.from_bytes(data[name_end + 4 : head_len], "big")
-    return _PRINTABLE.fullmatch(data, _NAME_LEN_AT + 1, name_end) is not None and (
+    name = data[_NAME_LEN_AT + 1 : name_end]
+    return not name.translate(None, _PRINTABLE) and (
         any_numbers or (instance_id < _MOST_INSTANCE and version_id < _MOST_VERSION)
     )
 
@@ -244,7 +245,7 @@ def guess_end(cursor: Cursor) -> int | None:
     most = at + MAX_OPAQUE_SECTION_LEN
     while at < most:
         data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
-        for match in _FULL_LOOK.finditer(data, 0, _SEARCH_LEN + _LOOK_LEN):
+        for match in re.finditer(_FULL_LOOK, data):
             position = match.start()
             if position >= _SEARCH_LEN:
                 break

@@ -41,7 +41,7 @@ ORIGINS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PageSize:
     """A target page size and where it is known from.
 

@@ -6,7 +6,6 @@ them leave is the answer, and it is often more than one.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -24,10 +23,9 @@ RELEASES: Final = (
     *("7.0", "7.1", "7.2", "8.0", "8.1", "8.2", "9.0", "9.1", "9.2"),
     *("10.0", "10.1", "10.2", "11.0", "11.1"),
 )
-_MACHINE_VERSION: Final = re.compile(r"-(\d+\.\d+)(?:-|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """One thing that the bytes show.
 
@@ -87,9 +85,8 @@ def stream_evidence(walk: StreamWalk) -> list[Evidence]:
 
     configuration = walk.configuration
     if configuration is not None:
-        match = _MACHINE_VERSION.search(configuration.machine)
-        if match and match[1] in RELEASES:
-            shows(True, f"machine type {configuration.machine}", match[1], None)  # noqa: FBT003
+        version = next((p for p in configuration.machine.split("-") if p in RELEASES), None)
+        shows(version, f"machine type {configuration.machine}", version, None)
         capabilities = configuration.capabilities or ()
         shows("mapped-ram" in capabilities, "capability mapped-ram", "9.0", None)
         shows("x-ignore-shared" in capabilities, "capability x-ignore-shared", "4.0", None)

@@ -18,7 +18,7 @@ SECTION_WORDS: Final = {
 }
 
 
-@dataclass(slots=True)
+@dataclass
 class Section:
     """A section, or all PART sections of one handler folded into one row.
 
@@ -54,7 +54,7 @@ class Section:
         return SECTION_WORDS[self.kind]
 
 
-@dataclass(slots=True)
+@dataclass
 class Command:
     """A command in the main stream.
 
@@ -73,7 +73,7 @@ class Command:
     detail: dict[str, Any]
 
 
-@dataclass(slots=True)
+@dataclass
 class Configuration:
     """The configuration section.
 
@@ -94,7 +94,7 @@ class Configuration:
     uuid: UUID | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Trailing:
     """What stands behind the last record of a stream.
 
@@ -111,7 +111,7 @@ class Trailing:
     looked_at_len: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Counters:
     """What the walk counts for the whole stream."""
 
@@ -126,7 +126,7 @@ class Counters:
 COMMANDS_OF_3_0: Final = {8: "POSTCOPY_RESUME", 9: "RECV_BITMAP"}
 
 
-@dataclass(slots=True)
+@dataclass
 class SectionTable:
     """All sections, PARTs folded by handler.
 

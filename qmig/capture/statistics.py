@@ -60,7 +60,7 @@ class SeenPages:
         return sum(self._ends) - sum(self._starts)
 
 
-@dataclass(slots=True)
+@dataclass
 class BlockStatistics:
     """What was sent of one block.
 

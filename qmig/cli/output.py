@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from qmig.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
     from types import TracebackType
 
 _FEW_LINES: Final = 1000
@@ -33,10 +33,13 @@ class Output:
     """
 
     def __init__(self, path: str | None, *, force: bool, inputs: Iterable[str]) -> None:
-        self._path = None if path is None else Path(path)
+        self._path: Path | None = None
         self._part: Path | None = None
         self._file: IO[str] | None = None
-        if self._path is not None:
+        if path is not None:
+            from pathlib import Path
+
+            self._path = Path(path)
             self._check(self._path, force=force, inputs=inputs)
 
     @staticmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qmig.capture.inflate import WHOLE_PACKET
 from qmig.capture.mapped import count_set_pages
 from qmig.capture.requirements import is_mapped
 from qmig.errors import TruncatedStreamError
@@ -76,6 +75,10 @@ def _block(capture: Capture, walk: StreamWalk, block: RamBlock) -> Document:
 
 def _compressed_together(capture: Capture) -> bool:
     """Tell whether channels compress whole packets, so that a page alone has no length."""
+    if not capture.channels:
+        return False
+    from qmig.capture.inflate import WHOLE_PACKET
+
     return any(
         not channel.walk.counters.methods.isdisjoint(WHOLE_PACKET) for channel in capture.channels
     )

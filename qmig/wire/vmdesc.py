@@ -11,7 +11,6 @@ needs stays, so that memory is bounded by the longest device and not by the text
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ class Pairs(list[tuple[str, Any]]):
         return next((value for name, value in self if name == key), default)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceEntry:
     """One device of a vmdescription.
 
@@ -49,7 +48,7 @@ class DeviceEntry:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VmDescription:
     """A parsed vmdescription.
 
@@ -67,8 +66,7 @@ class VmDescription:
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=Pairs)
-_KEY: Final = re.compile(r'[\s,]*"(\w+)"\s*:\s*')
-_BETWEEN: Final = re.compile(r"[\s,]*")
+_BLANKS: Final = " \t\r\n"
 _USUAL_DEVICE_LEN: Final = 32 * KIB
 
 
@@ -88,19 +86,20 @@ def parse_vmdescription(text: bytes) -> VmDescription:
     page_size: object = None
     devices: tuple[DeviceEntry, ...] | None = None
     configuration = False
-    position = start + 1
-    while key := _KEY.match(decoded, position):
-        position = key.end()
-        if key[1] == "devices" and decoded.startswith("[", position):
+    position = _behind(decoded, start + 1)
+    while decoded.startswith('"', position):
+        key, position = _value(decoded, position)
+        position = _behind(decoded, position, also=":")
+        if key == "devices" and decoded.startswith("[", position):
             devices, position = _devices(decoded, position + 1)
-            continue
-        value, position = _value(decoded, position)
-        configuration = configuration or key[1] == "configuration"
-        if key[1] == "page_size":
-            page_size = value
+        else:
+            value, position = _value(decoded, position)
+            configuration = configuration or key == "configuration"
+            page_size = value if key == "page_size" else page_size
+        position = _behind(decoded, position)
     if devices is None:
         raise VmDescError("has no list of devices")
-    if not decoded.startswith("}", _BETWEEN.match(decoded, position).end()):  # type: ignore[union-attr]  # matches anything
+    if not decoded.startswith("}", position):
         raise VmDescError(f"not a JSON object behind character {position}")
     return VmDescription(
         page_size_len=page_size if isinstance(page_size, int) and _is_count(page_size) else None,
@@ -137,12 +136,19 @@ def _value(text: str, position: int) -> tuple[Any, int]:
     raise VmDescError(f"not JSON at character {position}")
 
 
+def _behind(text: str, position: int, *, also: str = ",") -> int:
+    """Return the position behind blanks and what stands between values."""
+    skipped = _BLANKS + also
+    while position < len(text) and text[position] in skipped:
+        position += 1
+    return position
+
+
 def _devices(text: str, position: int) -> tuple[tuple[DeviceEntry, ...], int]:
     """Decode the list of devices behind its bracket; return it and the position behind it."""
     devices: list[DeviceEntry] = []
     while True:
-        between = _BETWEEN.match(text, position)
-        position = between.end() if between else position
+        position = _behind(text, position)
         if text.startswith("]", position):
             return tuple(devices), position + 1
         value, end = _value(text, position)
