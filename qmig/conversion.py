@@ -66,7 +66,6 @@ class _Builder:
         if item.name == "command":
             bitmaps_only = (
                 item.detail["command"] == "POSTCOPY_ADVISE"
-                and item.length == fixed_len(CommandHead)
                 and isinstance(item.wire, CommandHead)
                 and item.wire.len == 0
             )
@@ -159,12 +158,20 @@ def skeleton_of(capture: Capture) -> Skeleton:
         target_page_bits=configuration.target_page_bits if configuration else None,
         capabilities=configuration.capabilities if configuration else None,
         uuid=configuration.uuid if configuration else None,
+        channel_uuid=_channel_uuid(capture),
         footers=bool(stream.footers),
         ram_section_id=builder.ram_section_id,
         elements=_in_order(builder.elements),
         vmdescription=_vmdescription(capture),
         origin=capture.files[0].path,
     )
+
+
+def _channel_uuid(capture: Capture) -> bytes:
+    configuration = capture.stream.configuration
+    found = [channel.walk.uuid for channel in capture.channels]
+    uuid = found[0] if found else configuration.uuid if configuration else None
+    return uuid.bytes if uuid else bytes(16)
 
 
 def _vmdescription(capture: Capture) -> bytes | None:

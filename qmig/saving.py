@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
@@ -24,16 +25,13 @@ from qmig.migrate.output import AtomicFile, AtomicSet
 from qmig.migrate.sequential import SequentialLayout
 from qmig.migrate.stream_output import StreamOutput, names_stream
 from qmig.migrate.sync import EACH_SECTION
+from qmig.migrate.xbzrle_sender import XbzrleSender
 from qmig.wire.libvirt import QemuSaveFormat
 from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from qmig.memory import RunningGuest
     from qmig.migrate.channels import Channels
-    from qmig.migrate.compress import CompressedSink
     from qmig.migrate.layout import Layout
     from qmig.migrate.main_stream import Output
     from qmig.migrate.migrator import Progress
@@ -162,30 +160,29 @@ def save_guest(
     """
     check_options(out, options)
     _check_guest(guest, options)
+    save = _Save(guest, skeleton, options, progress)
     with StopOnSignals(), ExitStack() as stack:
         if names_stream(out):
             sink = stack.enter_context(StreamOutput(out))
-            counters = _write(guest, skeleton, options, sink, 0, [], progress, sink)
+            save.write(sink, sink)
             sink.commit()
-            return counters
+            return save.counters
         files = stack.enter_context(AtomicSet(force=options.force))
         main = files.open(out, direct_io=options.direct_io)
-        outputs = [
-            files.open(channel_path(out, channel))
-            for channel in range(options.channels)
-            if options.format is OutputFormat.MULTIFD
-        ]
+        if options.format is OutputFormat.MULTIFD:
+            paths = [channel_path(out, channel) for channel in range(options.channels)]
+            save.channel_outputs = [files.open(path) for path in paths]
         if options.libvirt is None:
-            counters = _write(guest, skeleton, options, main, 0, outputs, progress, main)
+            save.write(main, main)
         else:
-            counters = _write_libvirt(guest, skeleton, options, options.libvirt, main, progress)
+            _write_libvirt(save, options.libvirt, main)
         files.commit()
-    return counters
+    return save.counters
 
 
 def channel_path(out: str | os.PathLike[str], channel: int) -> str:
     """Return where the file of a multifd channel goes."""
-    return f"{out}.ch{channel}"
+    return f"{os.fspath(out)}.ch{channel}"
 
 
 def _check_guest(guest: RunningGuest, options: SaveOptions) -> None:
@@ -194,10 +191,8 @@ def _check_guest(guest: RunningGuest, options: SaveOptions) -> None:
     if options.format is not OutputFormat.MAPPED_RAM:
         return
     for block in guest.blocks:
-        if block.addr is None:
-            continue
         pages = block.used_length // guest.page_size_len
-        if not guest.sent(block.index, 0, pages).all():
+        if block.addr is not None and not guest.sent(block.index, 0, pages).all():
             raise WriterError(
                 f"RAM block {block.name!r} is shared memory that the source does not hold "
                 "(x-ignore-shared), and mapped-ram has no such blocks before QEMU 11.0; "
@@ -205,14 +200,7 @@ def _check_guest(guest: RunningGuest, options: SaveOptions) -> None:
             )
 
 
-def _write_libvirt(
-    guest: RunningGuest,
-    skeleton: Skeleton,
-    options: SaveOptions,
-    libvirt: LibvirtOptions,
-    file: AtomicFile,
-    progress: Progress | None,
-) -> Counters:
+def _write_libvirt(save: _Save, libvirt: LibvirtOptions, file: AtomicFile) -> None:
     image = LibvirtImage(
         libvirt.xml,
         cookie=libvirt.cookie,
@@ -220,77 +208,70 @@ def _write_libvirt(
         save_format=libvirt.save_format,
     )
     sink = image.begin(file)
-    counters = _write(guest, skeleton, options, sink, sink.position, [], progress, file)
+    save.write(sink, file, offset=sink.position)
     image.finish()
-    return counters
 
 
-def _write(  # everything that a save is made of
-    guest: RunningGuest,
-    skeleton: Skeleton,
-    options: SaveOptions,
-    output: Output | CompressedSink,
-    offset: int,
-    channel_outputs: Sequence[AtomicFile],
-    progress: Progress | None,
-    pages_output: Output,
-) -> Counters:
-    counters = Counters()
-    mapped = options.format is OutputFormat.MAPPED_RAM
-    shared = not mapped and any(block.addr is not None for block in guest.blocks)
-    capabilities = skeleton.recorded(mapped=mapped, ignore_shared=shared)
-    stream = MainStream(
-        output, offset, footers=skeleton.footers, ram_section_id=skeleton.ram_section_id
-    )
-    threads = options.channels > 1 or bool(channel_outputs)
-    channels: Channels = ThreadChannels(options.channels) if threads else InlineChannels()
-    layout = _layout(
-        guest, skeleton, options, stream, channels, counters, channel_outputs, pages_output
-    )
-    try:
-        stream.header(skeleton.configuration(capabilities))
-        Migrator(
-            guest,
-            skeleton,
-            stream,
-            layout,
-            options=options.migration,
-            counters=counters,
-            progress=progress,
-        ).run()
-        stream.finish(skeleton.described(capabilities))
-    finally:
-        channels.close()
-    return counters
+class _Save:
+    """One save: what it is made of."""
 
+    def __init__(
+        self,
+        guest: RunningGuest,
+        skeleton: Skeleton,
+        options: SaveOptions,
+        progress: Progress | None,
+    ) -> None:
+        self.counters = Counters()
+        self.channel_outputs: list[AtomicFile] = []
+        self._guest = guest
+        self._skeleton = skeleton
+        self._options = options
+        self._progress = progress
 
-def _layout(
-    guest: RunningGuest,
-    skeleton: Skeleton,
-    options: SaveOptions,
-    stream: MainStream,
-    channels: Channels,
-    counters: Counters,
-    channel_outputs: Sequence[AtomicFile],
-    pages_output: Output,
-) -> Layout:
-    if options.format is OutputFormat.MAPPED_RAM:
-        return MappedRamLayout(stream, pages_output, guest, channels, counters)
-    if options.format is OutputFormat.MULTIFD:
-        return MultifdLayout(
-            stream,
-            channel_outputs,
-            guest,
-            channels,
-            counters,
-            generation=generation_of(options.generation),
-            policy=EACH_SECTION if options.flush_after_each_section else None,
-            compression=options.compression,
-            uuid=skeleton.uuid.bytes if skeleton.uuid else bytes(16),
+    def write(self, output: Output, pages_output: Output, *, offset: int = 0) -> None:
+        """Write the stream from an offset of the output on."""
+        options, skeleton = self._options, self._skeleton
+        mapped = options.format is OutputFormat.MAPPED_RAM
+        shared = not mapped and any(block.addr is not None for block in self._guest.blocks)
+        capabilities = skeleton.recorded(mapped=mapped, ignore_shared=shared)
+        stream = MainStream(
+            output, offset, footers=skeleton.footers, ram_section_id=skeleton.ram_section_id
         )
-    xbzrle = None
-    if options.xbzrle_cache_len:
-        from qmig.migrate.xbzrle_sender import XbzrleSender
+        threads = options.channels > 1 or bool(self.channel_outputs)
+        channels: Channels = ThreadChannels(options.channels) if threads else InlineChannels()
+        try:
+            stream.header(skeleton.configuration(capabilities))
+            Migrator(
+                self._guest,
+                skeleton,
+                stream,
+                self._layout(stream, channels, pages_output),
+                options=options.migration,
+                counters=self.counters,
+                progress=self._progress,
+            ).run()
+            stream.finish(skeleton.described(capabilities))
+        finally:
+            channels.close()
 
-        xbzrle = XbzrleSender(options.xbzrle_cache_len, guest.page_size_len, counters)
-    return SequentialLayout(stream, guest, counters, compress=options.compress, xbzrle=xbzrle)
+    def _layout(self, stream: MainStream, channels: Channels, pages_output: Output) -> Layout:
+        options, guest, counters = self._options, self._guest, self.counters
+        if options.format is OutputFormat.MAPPED_RAM:
+            return MappedRamLayout(stream, pages_output, guest, channels, counters)
+        if options.format is OutputFormat.MULTIFD:
+            return MultifdLayout(
+                stream,
+                self.channel_outputs,
+                guest,
+                channels,
+                counters,
+                generation=generation_of(options.generation),
+                policy=EACH_SECTION if options.flush_after_each_section else None,
+                compression=options.compression,
+                uuid=self._skeleton.channel_uuid,
+            )
+        xbzrle = None
+        if options.xbzrle_cache_len:
+            xbzrle = XbzrleSender(options.xbzrle_cache_len, guest, counters)
+        return SequentialLayout(stream, guest, counters, compress=options.compress, xbzrle=xbzrle)

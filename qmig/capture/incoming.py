@@ -39,6 +39,10 @@ def incoming(capture: Capture) -> Incoming:
     virsh = None
     if image is not None and not image.partial and main.layers[0] == "libvirt":
         virsh = f"virsh restore {quoted(main.path)}"
+    if walk.error is not None and walk.eof_offset is None and not capture.recovery_files:
+        return Incoming(
+            None, "the stream cannot be read to its end, and QEMU would refuse it", virsh
+        )
     if uses_multifd(capture) is not None:
         return Incoming(
             None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Any, Self
@@ -45,11 +46,7 @@ class DumpGuest(StaticGuest):
             for index, (name, path) in enumerate(paths.items()):
                 _check_name(name)
                 self._files.append(dump := _Dump(path))
-                if dump.length == 0 or dump.length % page_size_len:
-                    raise WriterError(
-                        f"{dump.path}: {dump.length} bytes are no multiple of the page "
-                        f"({page_size_len} bytes), so this is not the whole of {name!r}"
-                    )
+                _check_length(dump, name, page_size_len)
                 blocks.append(RamBlock(index, name, dump.length, NO_ENTRY_OFFSET))
         except (SourceError, WriterError):
             self.close()
@@ -115,8 +112,12 @@ class _Dump:
         """Return the first offset from `offset` on that is not in a hole; the end if none is."""
         try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
-        except OSError:  # behind the last data, or a file system that does not know
-            return self._unknown_or(self.length, offset)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a file system or device that knows no holes
+                return offset
+        if os.fstat(self._fd).st_size < self.length:
+            raise self._cut_short(os.fstat(self._fd).st_size)
+        return self.length
 
     def data(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield (begin, end) of what is not in holes."""
@@ -128,14 +129,6 @@ class _Dump:
             yield begin, behind
             begin = behind
 
-    def _unknown_or(self, end: int, offset: int) -> int:
-        """Return `end` where holes are known here at all, else `offset`."""
-        try:
-            os.lseek(self._fd, 0, os.SEEK_HOLE)
-        except OSError:
-            return offset
-        return end
-
     def read_into(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
@@ -146,17 +139,28 @@ class _Dump:
                     f"cannot read at 0x{offset + done:x}: {_reason(error)}", path=self.path
                 ) from error
             if count == 0:
-                raise SourceError(
-                    f"ends at 0x{offset + done:x}, and had {self.length} bytes before",
-                    path=self.path,
-                    hint="it was cut short while it was read",
-                )
+                raise self._cut_short(offset + done)
             done += count
+
+    def _cut_short(self, end: int) -> SourceError:
+        return SourceError(
+            f"ends at 0x{end:x} now, and had {self.length} bytes when it was opened",
+            path=self.path,
+            hint="it was cut short while it was read",
+        )
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _check_length(dump: _Dump, name: str, page_size_len: int) -> None:
+    if dump.length == 0 or dump.length % page_size_len:
+        raise WriterError(
+            f"{dump.path}: a length of {dump.length} bytes is no multiple of the page "
+            f"({page_size_len} bytes), so this is not the whole of {name!r}"
+        )
 
 
 def _check_name(name: str) -> None:

@@ -195,7 +195,9 @@ class SequentialLayout:
         return written
 
     def round_end(self) -> None:
-        """Nothing can be overtaken in one stream."""
+        """Note it for the page cache; nothing can be overtaken in one stream."""
+        if self._xbzrle is not None:
+            self._xbzrle.next_round()
 
     def part_end(self) -> None:
         """Write the EOS word."""

@@ -76,6 +76,7 @@ class Skeleton:
         target_page_bits: for its subsection; None: it has none.
         capabilities: those that the source recorded.
         uuid: for its subsection; None: it has none.
+        channel_uuid: for the initial packets of multifd channels; zeros if the guest has none.
         footers: whether sections have footers.
         ram_section_id: id of the `ram` section.
         elements: everything between configuration and EOF, in order.
@@ -87,6 +88,7 @@ class Skeleton:
     target_page_bits: int | None = None
     capabilities: tuple[str, ...] | None = None
     uuid: UUID | None = None
+    channel_uuid: bytes = bytes(16)
     footers: bool = True
     ram_section_id: int = 1
     elements: list[Element] = field(default_factory=lambda: [RamStart(), RamPart(0, 0), RamEnd()])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmig.render.document import Document, why
 from qmig.render.table import pairs
-from qmig.render.text_load import load_lines
+from qmig.render.text_load import load_lines, release_text
 from qmig.render.text_tables import channel_lines, ram_lines, section_lines
 from qmig.render.words import (
     cut,
@@ -74,7 +74,7 @@ def _sections(report: Document, *, with_errors: bool) -> Iterator[tuple[str, lis
     if report["channels"] or (report["channels"] is not None and not whole):
         yield "Channels", channel_lines(report["channels"])
     if report["stream"] is not None:
-        yield "Behind the end", _behind_lines(report["stream"])
+        yield "Behind the end", _behind_lines(report["stream"], resumed=bool(report["resumed"]))
     if report["remarks"]:
         yield "Remarks", [line for item in report["remarks"] for line in _remark_lines(item)]
     if with_errors and report["errors"]:
@@ -204,7 +204,7 @@ def _described_text(described: Document) -> str:
 
 
 def _written_by_lines(written_by: Document) -> list[str]:
-    lines = wrapped(f"QEMU {written_by['text']}", first="  ", rest="  ")
+    lines = wrapped(release_text(written_by["text"]), first="  ", rest="  ")
     rows = [(f"{piece['leaves']}:", piece["what"]) for piece in written_by["evidence"]]
     return lines + pairs(rows, indent="    ")
 
@@ -212,8 +212,10 @@ def _written_by_lines(written_by: Document) -> list[str]:
 # -- the end --------------------------------------------------------------------------------------
 
 
-def _behind_lines(stream: Document) -> list[str]:
+def _behind_lines(stream: Document, *, resumed: bool) -> list[str]:
     unread, behind = stream["not_read"], stream["behind_end"]
+    if unread is not None and resumed:
+        return [f"  the connection broke off at {hex_offset(unread['offset'])} and was resumed"]
     if unread is not None:
         where = f"the stream cannot be read beyond {hex_offset(unread['offset'])}"
         left = f"; {full_size(unread['length'])} follow" if unread["length"] else ""

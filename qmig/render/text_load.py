@@ -50,7 +50,14 @@ def _ask_text(ask: Document) -> str:
         return f"{name} = {value}"
     if kind == "transport":
         return str(name)
+    if kind == "release":
+        return release_text(str(value))
     return f"{name} {value}"
+
+
+def release_text(releases: str) -> str:
+    """Return releases of QEMU in words."""
+    return "any QEMU" if releases == "any" else f"QEMU {releases}"
 
 
 def _options(asks: list[Document]) -> list[str]:
