@@ -1,0 +1,77 @@
+"""What a command ends with, whatever it raises."""
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import pytest
+
+from qmig.cli.guard import code_of, guarded
+from qmig.errors import (
+    MalformedStreamError,
+    SourceError,
+    TruncatedStreamError,
+    UnsupportedStreamError,
+)
+
+BAD = MalformedStreamError(offset=16, record="thing", expected="1", found="2", path="f")
+CUT = TruncatedStreamError(offset=16, record="thing", wanted_len=4, available_len=1, path="f")
+UNSUPPORTED = UnsupportedStreamError(offset=1, record="thing", expected="1", found="2", path="f")
+MISSING = SourceError("cannot open", path="f")
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def command() -> NoReturn:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (BAD, 1, "qmig: f: 0x00000010 thing: expected 1, found 2"),
+        (CUT, 1, "expected 4 bytes, found end of data after 1"),
+        (UNSUPPORTED, 3, "thing"),
+        (MISSING, 3, "qmig: f: cannot open"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("by \x1b[31m zero\nsecond line"), 70, "ZeroDivisionError"),
+        (MemoryError(), 70, "MemoryError"),
+        (RecursionError("deep"), 70, "RecursionError"),
+        (ValueError(), 70, "bug in qmig"),
+    ],
+)
+def test_exit_code_and_one_line(
+    error: BaseException,
+    code: int,
+    says: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("QMIG_DEBUG", raising=False)
+    assert guarded(raising(error)) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert says in line
+    assert line.isprintable()
+
+
+def test_a_bug_says_where_and_more_when_asked(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QMIG_DEBUG", "1")
+    assert guarded(raising(KeyError("x"))) == 70
+    _, err = capfd.readouterr()
+    assert "test_guard.py:" in err.splitlines()[0]
+    assert "Traceback" in err
+
+
+def test_code_of_a_fine_command() -> None:
+    assert guarded(lambda: 0) == 0
+    assert guarded(lambda: 2) == 2
+
+
+def test_bad_input_outweighs_what_is_not_supported() -> None:
+    assert code_of([]) == 0
+    assert code_of([UNSUPPORTED]) == 3
+    assert code_of([UNSUPPORTED, BAD]) == 1

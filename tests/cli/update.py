@@ -1,0 +1,41 @@
+"""Write `docs/cli.md` anew from the help of all commands: `python -m tests.cli.update`."""
+
+from typing import Final
+
+from tests.cli.conftest import ROOT, run_qmig
+
+CLI_DOCUMENT: Final = ROOT / "docs" / "cli.md"
+_COMMANDS: Final[tuple[list[str], ...]] = ([], ["inspect"])
+_HEAD: Final = """\
+# The command line
+
+What `--help` says of each command; this file is made by `python -m tests.cli.update`.
+
+Results go to standard output, all else to standard error. Progress is shown on a terminal alone,
+and colour only there and only if `NO_COLOR` is not set. `--json` and `--json-lines` are described
+in [json/inspect.md](json/inspect.md).
+
+| exit code | meaning |
+| --- | --- |
+| 0 | fine |
+| 1 | the input is damaged or cut short; what can be read of it is shown |
+| 2 | the command line is wrong |
+| 3 | could not judge: the file cannot be read, is of another kind, or not supported |
+| 70 | a bug in qmig; `QMIG_DEBUG=1` shows the traceback |
+| 130 | interrupted |
+| 141 | the reader of the output went away |
+"""
+
+
+def cli_document() -> str:
+    """Return the document as it should be."""
+    parts = [_HEAD]
+    for command in _COMMANDS:
+        title = " ".join(["qmig", *command])
+        said = run_qmig([*command, "--help"], env={"COLUMNS": "90"}).out.strip()
+        parts.append(f"\n## `{title}`\n\n```\n{said}\n```\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    CLI_DOCUMENT.write_text(cli_document())
