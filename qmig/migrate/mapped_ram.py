@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qmig.migrate.counters import Counters
     from qmig.migrate.main_stream import MainStream, Output
 
-_JOB_LEN: Final = 1 << 20  # bytes of guest memory given to a channel at a time
+JOB_LEN: Final = 1 << 20  # bytes of guest memory given to a channel at a time
 _BITMAP_WRITE_LEN: Final = 1 << 20
 
 
@@ -52,6 +52,7 @@ class MappedRamLayout:
         guest: where the pages come from.
         channels: who writes them.
         counters: what is counted.
+        job_len: bytes of guest memory given to a channel at a time.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class MappedRamLayout:
         guest: RunningGuest,
         channels: Channels,
         counters: Counters,
+        *,
+        job_len: int = JOB_LEN,
     ) -> None:
         self._stream = stream
         self._output = pages_output
@@ -70,6 +73,7 @@ class MappedRamLayout:
         self._areas: list[_Area] = []
         self._lock = threading.Lock()
         self._policy = MAPPED_RAM
+        self._job_pages = max(8, job_len // guest.page_size_len)
 
     def setup(self, blocks: Sequence[RamBlock]) -> None:
         """Write the block list; each block's pages lie behind its entry."""
@@ -96,7 +100,7 @@ class MappedRamLayout:
 
     def send(self, block: int, first: int, count: int, *, first_round: bool) -> None:
         """Give pages to the channels, a job of 1 MiB at a time."""
-        step = max(8, _JOB_LEN // self._guest.page_size_len)
+        step = self._job_pages
         while count:
             # Jobs end at multiples of 8 pages, so that bitmap bytes are rarely shared.
             some = min(count, step - first % 8)
