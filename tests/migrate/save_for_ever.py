@@ -4,6 +4,7 @@
 generation and its own checksum: `read_generation` tells what it finds.
 """
 
+import contextlib
 import itertools
 import struct
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qmig.errors import OutputError
 from qmig.migrate.interrupt import StopOnSignals, StopRequested
 from qmig.migrate.output import AtomicFile, AtomicSet
 
@@ -44,8 +46,9 @@ def fill(file: AtomicFile, process: int, generation: int) -> None:
     pieces = [np.random.default_rng([generation, i]).bytes(PIECE_LEN) for i in range(PIECES)]
 
     def write(first: int) -> None:
-        for index in range(first, PIECES, 2):
-            file.pwrite(pieces[index], HEAD.size + index * PIECE_LEN)
+        with contextlib.suppress(OutputError):  # the main thread has given the file up
+            for index in range(first, PIECES, 2):
+                file.pwrite(pieces[index], HEAD.size + index * PIECE_LEN)
 
     workers = [threading.Thread(target=write, args=(first,), daemon=True) for first in (0, 1)]
     for worker in workers:

@@ -159,3 +159,24 @@ def test_storage_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.raises(OutputError, match="cannot write 8192 bytes at 0x00001000: Input/output"),
     ):
         file.pwrite(bytes(8192), 4096)
+
+
+def test_rest_of_a_short_write_goes_the_ordinary_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a page is not aligned any more; that is no reason to give direct I/O up."""
+    require_direct(tmp_path)
+    real = os.pwrite
+
+    def pwrite(fd: int, data: memoryview, offset: int) -> int:
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            return real(fd, data[:4096], offset) - 512  # as far as the caller is told
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    data = np.random.default_rng(7).bytes(3 * 4096)
+    with AtomicFile(tmp_path / "a", direct_io=True) as file:
+        file.pwrite(data, 0)
+        file.commit()
+    assert (tmp_path / "a").read_bytes() == data
+    assert file.remarks == []

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from qmig.errors import OutputError, OutputRefusedError
+from qmig.migrate.draft import Draft
 from qmig.migrate.output import AtomicFile
 
 OLD = b"what was there"
@@ -349,3 +350,38 @@ def test_giving_up_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [str(error) for error in failures] == [f"{tmp_path / 'a'}: was given up"]
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_signal_while_giving_up_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Draft.remove
+    stops = [KeyboardInterrupt()]
+
+    def stop_once(draft: Draft) -> None:
+        if stops:
+            raise stops.pop()
+        real(draft)
+
+    monkeypatch.setattr(Draft, "remove", stop_once)
+    with pytest.raises(KeyboardInterrupt), AtomicFile(tmp_path / "a", anonymous=False) as file:
+        file.append(b"x")
+    assert names(tmp_path) == []
+
+
+def test_unfinished_file_is_never_more_open_than_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anonymous: bool
+) -> None:
+    out = tmp_path / "vm.img"
+    out.write_bytes(OLD)
+    out.chmod(0o600)
+    modes = []
+    real = os.fchmod
+
+    def fchmod(fd: int, mode: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        real(fd, mode)
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
+    with AtomicFile(out, force=True, anonymous=anonymous):
+        assert modes == [0o600]

@@ -265,7 +265,8 @@ STREAM = b"".join(bytes([index]) * 65536 for index in range(64))
 @pytest.mark.parametrize("how", ["blocking", "nonblocking"])
 def test_standard_output(how: str) -> None:
     command = [sys.executable, "-c", STANDARD_OUTPUT, how]
-    done = subprocess.run(command, capture_output=True, cwd=ROOT)
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=buffered)
     assert done.stdout == b"text before\n" + STREAM + b"text behind\n"
     assert done.stderr == (
         b"standard output: if the save fails, what was written so far stays written\n"

@@ -157,3 +157,35 @@ def test_old_file_that_cannot_be_put_back_is_named(
     )
     assert names(tmp_path) == [old, "channel-2", "main"]
     assert (tmp_path / old).read_bytes() == b"firstchannel-1"
+
+
+def test_main_file_is_only_there_with_its_own_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anonymous: bool
+) -> None:
+    """After each step a power cut could come: a main file beside others would read as a set."""
+    seen = []
+
+    def look_after(step: str) -> None:
+        real = getattr(Draft, step)
+
+        def change(draft: Draft) -> None:
+            real(draft)
+            seen.append(
+                [path.read_bytes()[:6] if path.exists() else None for path in set_paths(tmp_path)]
+            )
+
+        monkeypatch.setattr(Draft, step, change)
+
+    write_set(tmp_path, b"first ", force=True)
+    look_after("retire_old")
+    look_after("publish_new")
+    write_set(tmp_path, b"second", force=True, anonymous=anonymous)
+    old, new = b"first ", b"second"
+    assert seen == [
+        [None, old, old],
+        [None, None, old],
+        [None, None, None],
+        [None, None, new],
+        [None, new, new],
+        [new, new, new],
+    ]
