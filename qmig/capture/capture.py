@@ -361,7 +361,10 @@ class Capture:
 
 
 def open_capture(
-    *paths: PathLike, page_size_len: int | None = None, offset: int | None = None
+    *paths: PathLike,
+    page_size_len: int | None = None,
+    offset: int | None = None,
+    keep_all: bool = False,
 ) -> Capture:
     """Open the files of one migration.
 
@@ -370,6 +373,8 @@ def open_capture(
             main stream and its multifd channels, in any order.
         page_size_len: the target page size in bytes, where the stream does not tell it.
         offset: where the stream begins in its file, where that is not byte 0.
+        keep_all: keep what comes from a pipe or a decompressor in a temporary file, so that RAM
+            can be read from standard input, too.
 
     Raises:
         SourceError: a file cannot be read or is no migration stream; two are main streams.
@@ -383,7 +388,7 @@ def open_capture(
     containers: list[Container] = []
     try:
         for path in paths:
-            containers.append(open_container(path, offset=offset))
+            containers.append(open_container(path, keep_all=keep_all, offset=offset))
         _check_roles(containers)
     except (SourceError, StreamError):
         for container in containers:

@@ -42,6 +42,7 @@ _MOST_VERSION: Final = 1 << 14  # i6300esb_wdt has 10000, no other device more t
 _MOST_ID: Final = 1 << 16
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 # 0x06, be32 length, JSON of an object
+_VMDESC_LOOK_LEN: Final = 8
 _VMDESC_LOOK: Final = re.compile(rb"\x06[\x00-\x04]...\{ ?\"", re.DOTALL)
 # 0x04, an id below 65536, a name that starts with a printable byte
 _FULL_LOOK: Final = rb"(?s)\x04\x00\x00..[\x01-\xff][\x21-\x7e]"
@@ -154,7 +155,8 @@ def _may_be_cut_short(data: bytes) -> bool:
     if kind == QemuVmSection.COMMAND:
         return len(data) < fixed_len(CommandHead) and rest[:1] in (b"", b"\0")
     if kind == QemuVmSection.EOF:
-        return 0 < len(rest) <= _VMDESC_HEAD_LEN and rest[0] == QemuVmSection.VMDESCRIPTION
+        short = 0 < len(rest) < _VMDESC_LOOK_LEN and rest[_VMDESC_HEAD_LEN:][:1] in (b"", b"{")
+        return short and rest[0] == QemuVmSection.VMDESCRIPTION
     if kind not in (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL):
         return False
     if len(data) <= _NAME_LEN_AT:
@@ -172,7 +174,7 @@ def _may_be_cut_short(data: bytes) -> bool:
 def _plausible_eof(data: bytes) -> Plausible:
     if len(data) == 1 or _VMDESC_LOOK.match(data, 1):
         return Plausible.YES
-    return Plausible.WEAKLY if data[1] == 0 else Plausible.NO
+    return Plausible.NO if data.strip(b"\0") else Plausible.WEAKLY
 
 
 def _plausible_command(data: bytes) -> bool:

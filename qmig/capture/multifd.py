@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qmig.capture.channel import ChannelWalk, Packet
 from qmig.capture.inflate import WHOLE_PACKET, CompressedPayload, iter_inflated
+from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.source import ForwardSource
 from qmig.errors import MalformedStreamError, StreamError, UnsupportedStreamError
 from qmig.memory import PageKind, PageRun
@@ -74,7 +75,7 @@ class ChannelPages:
 
     def _of_packet(self, packet: Packet) -> tuple[bool, list[PageRun]]:
         block = self._block_of(packet)
-        size = self.walk.page_size_len or 0
+        size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         zeros = [
             PageRun(block.index, PageKind.ZERO, first, count, -1, 0, 0)
             for first, count, _ in _adjacent(packet.zero_pages, size)
@@ -126,7 +127,7 @@ class ChannelPages:
                 expected="the name of a block in the main stream's block list",
                 found=repr(packet.block[:64]),
             )
-        size = self.walk.page_size_len or 0
+        size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         most = block.used_length - size
         for addr in (*packet.normal_pages, *packet.zero_pages):
             if addr > most or addr % size:
@@ -142,7 +143,7 @@ class ChannelPages:
 
     def _single_pages(self, packet: Packet, block: RamBlock) -> Iterator[PageRun]:
         """Yield the pages of qpl and uadk: each has its length in front and stands alone."""
-        source, size = self.walk.source, self.walk.page_size_len or 0
+        source, size = self.walk.source, self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         count = len(packet.normal_pages)
         table = source.read_at(packet.payload_offset, count * _SIZE_LEN)
         lengths = [

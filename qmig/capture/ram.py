@@ -324,7 +324,7 @@ class PageRecordReader:
 
     def _page(self, cursor: Cursor, start: int, word: int, flags: int) -> PageRun:
         """Read one page record behind its word, through the schemas."""
-        kind = flags & ~RamSaveFlag.CONTINUE
+        kind = flags & ~int(RamSaveFlag.CONTINUE)  # as an IntFlag it would drop unknown bits
         if flags == RamSaveFlag.HOOK:
             raise UnsupportedStreamError(
                 path=cursor.name,

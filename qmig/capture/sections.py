@@ -95,23 +95,6 @@ class Configuration:
 
 
 @dataclass
-class Trailing:
-    """What stands behind the last record of a stream.
-
-    Attributes:
-        offset: first byte.
-        length: bytes.
-        zeros: whether they are all zero, as far as they were looked at.
-        looked_at_len: how many bytes were looked at.
-    """
-
-    offset: int
-    length: int
-    zeros: bool
-    looked_at_len: int
-
-
-@dataclass
 class Counters:
     """What the walk counts for the whole stream."""
 

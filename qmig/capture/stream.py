@@ -13,8 +13,6 @@ from qmig.capture.commands import CommandReader
 from qmig.capture.configuration import ConfigurationReader
 from qmig.capture.extent import (
     FOOTER_LEN,
-    FoundVmDescription,
-    find_vmdescription,
     footer_bytes,
     guess_end,
     plausible_element,
@@ -25,6 +23,7 @@ from qmig.capture.page_size import (
     PageSize,
     page_size_of_machine,
 )
+from qmig.capture.page_size_probe import probed_page_size
 from qmig.capture.ram import BlockListReader, PageRecordReader, text_of
 from qmig.capture.records import Opaque, PageBatch, Record
 from qmig.capture.sections import (
@@ -33,16 +32,17 @@ from qmig.capture.sections import (
     Counters,
     Section,
     SectionTable,
-    Trailing,
 )
 from qmig.capture.source import Cursor
+from qmig.capture.trailing import Trailing, look_at_trailing
+from qmig.capture.vmdescription import VmDescriptionReader
 from qmig.errors import (
     LimitExceededError,
     MalformedStreamError,
     StreamError,
     UnsupportedStreamError,
 )
-from qmig.limits import MAX_COMMANDS, MAX_SECTIONS, MAX_VMDESC_LEN, MIB
+from qmig.limits import MAX_COMMANDS, MAX_SECTIONS
 from qmig.wire.framing import (
     QEMU_VM_FILE_VERSION,
     EofRecord,
@@ -51,12 +51,11 @@ from qmig.wire.framing import (
     PartHead,
     QemuVmSection,
     SectionHead,
-    VmDescriptionHead,
 )
 from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.ram import RAM_SAVE_VERSION
 from qmig.wire.record import field_table
-from qmig.wire.vmdesc import VmDescError, VmDescription, parse_vmdescription
+from qmig.wire.vmdesc import VmDescription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +67,7 @@ if TYPE_CHECKING:
 
 _OPENING: Final = (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL)
 _CONTINUING: Final = (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END)
-_PROBE_BATCHES: Final = 8
 _LOOK_LEN: Final = 300
-_TRAILING_LOOK_LEN: Final = 16 * MIB
 
 
 class StreamWalk:
@@ -94,7 +91,6 @@ class StreamWalk:
         ignore_shared: whether its entries have addr fields; None before it was read.
         page_size: target page size and where it is known from; None before it was needed.
         footers: whether sections have footers; None before the first one.
-        vmdescription: None where there is none (yet).
         eof_offset: of the EOF byte, None where the walk did not get there.
         end_offset: behind the last byte that belongs to the stream.
         trailing: what stands behind, None where nothing does.
@@ -122,8 +118,6 @@ class StreamWalk:
         self.ignore_shared: bool | None = None
         self.page_size = PageSize(page_size_len, "given by the user") if page_size_len else None
         self.footers: bool | None = None
-        self.vmdescription: VmDescription | None = None
-        self.vmdescription_error: str | None = None
         self.eof_offset: int | None = None
         self.end_offset = offset
         self.trailing: Trailing | None = None
@@ -132,9 +126,7 @@ class StreamWalk:
         self._careful = careful
         self._resumes = resumes
         self._handlers: dict[int, Section] = {}
-        self._found: FoundVmDescription | None = None
-        self._searched = False
-        self._expected_len: dict[tuple[str, int], list[int | None]] = {}
+        self._description = VmDescriptionReader(source)
         self._pages: PageRecordReader | None = None
         self._in_package = False
         if resumes is not None:
@@ -142,6 +134,16 @@ class StreamWalk:
             self.page_size = resumes.page_size
             self.footers = resumes.footers
             self._handlers = dict(resumes.handlers)
+
+    @property
+    def vmdescription(self) -> VmDescription | None:
+        """The vmdescription; None where there is none, or the walk has not come to it."""
+        return self._description.description
+
+    @property
+    def vmdescription_error(self) -> str | None:
+        """Why the vmdescription that is there cannot be understood."""
+        return self._description.error
 
     @property
     def handlers(self) -> dict[int, Section]:
@@ -208,7 +210,9 @@ class StreamWalk:
         if bits is not None:
             self._note_page_size(PageSize(1 << bits, "configuration/target-page-bits"))
 
-    def _note_page_size(self, page_size: PageSize) -> None:
+    def _note_page_size(self, page_size: PageSize | None) -> None:
+        if page_size is None:
+            return
         if page_size.length in LEGAL_PAGE_SIZES and page_size.better_than(self.page_size):
             self.page_size = page_size
 
@@ -385,7 +389,10 @@ class StreamWalk:
     def _extent(self, cursor: Cursor, section: Section) -> tuple[int, str]:
         start = cursor.offset
         footer = footer_bytes(section.section_id)
-        described = self._described_len(section, start)
+        described = None
+        if section.kind == QemuVmSection.SECTION_FULL and not section.in_package:
+            self._look_ahead(start)
+            described = self._description.next_body_len(section.idstr, section.instance_id)
         if described is not None:
             behind = Cursor(cursor.source, start + described, limit=cursor.limit)
             if self.footers is not False and behind.peek(FOOTER_LEN) == footer:
@@ -418,31 +425,6 @@ class StreamWalk:
             found="none up to the end of data",
             hint="the file is cut short inside this section, or damaged behind it",
         )
-
-    def _described_len(self, section: Section, offset: int) -> int | None:
-        """Return the body length that the vmdescription gives for this FULL section."""
-        if section.kind != QemuVmSection.SECTION_FULL or section.in_package:
-            return None
-        self._look_ahead(offset)
-        lengths = self._expected_len.get((section.idstr, section.instance_id))
-        return lengths.pop(0) if lengths else None
-
-    def _look_ahead(self, offset: int) -> None:
-        """Find the vmdescription before its turn, where the source can be read there."""
-        if self._searched:
-            return
-        self._searched = True
-        if not self.source.seekable:
-            return
-        self._found = find_vmdescription(self.source, offset)
-        if self._found is None:
-            return
-        description = self._found.description
-        if description.page_size_len is not None:
-            self._note_page_size(PageSize(description.page_size_len, "vmdescription"))
-        for device in description.devices:
-            key = (device.name, device.instance_id)
-            self._expected_len.setdefault(key, []).append(device.body_len)
 
     # -- ram --------------------------------------------------------------------------------------
 
@@ -498,37 +480,13 @@ class StreamWalk:
             self._look_ahead(cursor.offset)
         if self.page_size is None:
             guess = page_size_of_machine(self.configuration.machine if self.configuration else None)
-            self.page_size = self._probed(cursor, guess)
+            self.page_size = probed_page_size(cursor, self.blocks, guess)
         return self.page_size
 
-    def _probed(self, cursor: Cursor, guess: PageSize) -> PageSize:
-        """Try the guess on the first page records, then the other sizes."""
-        if self._walks_with(cursor, guess.length):
-            return guess
-        for length in LEGAL_PAGE_SIZES:
-            if length != guess.length and self._walks_with(cursor, length):
-                return PageSize(length, "page records")
-        return guess
-
-    def _walks_with(self, cursor: Cursor, page_size_len: int) -> bool:
-        """Tell whether the first PART that has records can be walked with this page size."""
-        probe = PageRecordReader(self.blocks, page_size_len, mapped=False)
-        ahead = Cursor(cursor.source, cursor.offset, limit=cursor.limit)
-        batches = 0
-        try:
-            while batches < _PROBE_BATCHES:
-                for item in probe.read(ahead, careful=True):
-                    batches += isinstance(item, PageBatch)
-                    if batches >= _PROBE_BATCHES:
-                        return True
-                if ahead.peek(FOOTER_LEN)[:1] == bytes([QemuVmSection.SECTION_FOOTER]):
-                    ahead.advance(FOOTER_LEN)
-                if ahead.peek(1) != bytes([QemuVmSection.SECTION_PART]):
-                    return True
-                read_record(ahead, PartHead, what="section header")
-        except StreamError as error:
-            return error.offset >= (self.source.end() or 0)
-        return True
+    def _look_ahead(self, offset: int) -> None:
+        """Find the vmdescription before its turn, where the source can be read there."""
+        self._description.look_ahead(offset)
+        self._note_page_size(self._description.page_size)
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -576,56 +534,12 @@ class StreamWalk:
 
     def _behind_eof(self, cursor: Cursor) -> Iterator[Record]:
         if cursor.peek(1) == bytes([QemuVmSection.VMDESCRIPTION]):
-            yield from self._vmdescription(cursor)
+            yield from self._description.read(cursor)
+            self._note_page_size(self._description.page_size)
         self.end_offset = cursor.offset
         if cursor.at_end():
             return
         start = cursor.offset
-        trailing = self._look_at_trailing(cursor)
+        trailing = look_at_trailing(self.source, start)
         self.trailing = trailing
         yield Record(start, trailing.length, "padding" if trailing.zeros else "trailing data")
-
-    def _vmdescription(self, cursor: Cursor) -> Iterator[Record]:
-        start = cursor.offset
-        head = read_record(cursor, VmDescriptionHead, what="vmdescription")
-        if head.length > MAX_VMDESC_LEN:
-            raise LimitExceededError(
-                path=cursor.name,
-                offset=start + 1,
-                record="vmdescription",
-                field="length",
-                expected=f"at most {MAX_VMDESC_LEN}",
-                found=str(head.length),
-            )
-        yield Record(start, cursor.offset - start, "vmdescription", head)
-        at = cursor.offset
-        if self._found is not None and self._found.offset == start:
-            cursor.skip(head.length, what="vmdescription", field="JSON")
-            self.vmdescription = self._found.description
-        else:
-            text = cursor.read_exact(head.length, what="vmdescription", field="JSON")
-            try:
-                self.vmdescription = parse_vmdescription(text)
-            except VmDescError as error:
-                self.vmdescription_error = str(error)
-        if self.vmdescription is not None and self.vmdescription.page_size_len is not None:
-            self._note_page_size(PageSize(self.vmdescription.page_size_len, "vmdescription"))
-        yield Record(at, head.length, "vmdescription JSON")
-
-    def _look_at_trailing(self, cursor: Cursor) -> Trailing:
-        start = cursor.offset
-        looked = 0
-        zeros = True
-        while looked < _TRAILING_LOOK_LEN:
-            data = cursor.source.read_at(start + looked, MIB)
-            zeros = zeros and not data.strip(b"\0")
-            looked += len(data)
-            if len(data) < MIB:
-                break
-        end = self.source.end()
-        while end is None:  # a forward source: go on to its end
-            data = cursor.source.read_at(start + looked, MIB)
-            looked += len(data)
-            cursor.source.release(start + looked)
-            end = self.source.end()
-        return Trailing(start, end - start, zeros, looked)
