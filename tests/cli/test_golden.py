@@ -50,16 +50,6 @@ def test_golden_files_are_those_of_the_tests() -> None:
     assert sorted(path.stem for path in GOLDEN.iterdir()) == sorted(CHOSEN)
 
 
-def test_every_report_fits_where_its_files_lie(
-    each_name: str, capture_files: CaptureFiles, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = capture_files(each_name)
-    monkeypatch.chdir(paths[0].parent)
-    for line in text_of(report_of([Path(path.name) for path in paths])):
-        assert len(line) <= 100, line
-        assert line.isprintable()
-
-
 def test_golden_texts_name_no_folder() -> None:
     for path in GOLDEN.iterdir():
         text = path.read_text()
