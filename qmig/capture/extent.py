@@ -45,7 +45,9 @@ _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _VMDESC_LOOK_LEN: Final = 8
 _VMDESC_LOOK: Final = re.compile(rb"\x06[\x00-\x04]...\{ ?\"", re.DOTALL)
 # 0x04, an id below 65536, a name that starts with a printable byte
-_FULL_LOOK: Final = rb"(?s)\x04\x00\x00..[\x01-\xff][\x21-\x7e]"
+_FULL_LOOK: Final = rb"\x04\x00\x00..[\x01-\xff][\x21-\x7e]"
+# That, or EOF and a vmdescription; looked for at every byte, for two can overlap.
+_NEXT_LOOK: Final = rb"(?s)(?=" + _FULL_LOOK + rb"|\x00\x06[\x00-\x04]...\{ ?\")"
 
 
 class FoundVmDescription(NamedTuple):
@@ -241,17 +243,18 @@ def search_footer(
 def guess_end(cursor: Cursor) -> int | None:
     """Without footers and description: return the offset of what looks like the next section.
 
-    That is a FULL header, or the EOF byte that ends the data.
+    That is a FULL header, EOF with a vmdescription behind it, or the EOF byte that ends the data.
     """
     at = cursor.offset
     most = at + MAX_OPAQUE_SECTION_LEN
     while at < most:
         data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
-        for match in re.finditer(_FULL_LOOK, data):
+        for match in re.finditer(_NEXT_LOOK, data):
             position = match.start()
             if position >= _SEARCH_LEN:
                 break
-            if plausible_section_head(data[position : position + _LOOK_LEN]):
+            ahead = data[position : position + _LOOK_LEN]
+            if ahead[0] == QemuVmSection.EOF or plausible_section_head(ahead):
                 return at + position
         if len(data) <= _SEARCH_LEN:
             return at + len(data) - 1 if data.endswith(b"\0") else None

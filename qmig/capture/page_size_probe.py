@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.extent import FOOTER_LEN
 from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
 from qmig.capture.ram import PageRecordReader
-from qmig.capture.records import PageBatch
-from qmig.capture.source import Cursor
-from qmig.errors import StreamError
+from qmig.capture.source import Cursor, Source
+from qmig.errors import StreamError, TruncatedStreamError
+from qmig.limits import MIB
 from qmig.wire.framing import PartHead, QemuVmSection
 from qmig.wire.gate import read_record
 
@@ -18,41 +18,63 @@ if TYPE_CHECKING:
 
     from qmig.memory import RamBlock
 
-_PROBE_RECORDS: Final = 8
+_PROBE_LEN: Final = MIB
+_CONTINUING: Final = (bytes([QemuVmSection.SECTION_PART]), bytes([QemuVmSection.SECTION_END]))
+
+
+class _Window(Source):
+    """Bytes of another source, read once and at the same offsets, so that it stays as it is."""
+
+    def __init__(self, source: Source, offset: int, length: int) -> None:
+        self.name = source.name
+        self.data = source.read_at(offset, length)
+        self.base = offset
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See `Source.read_at`."""
+        return self.data[offset - self.base : offset - self.base + length]
+
+    def end(self) -> int | None:
+        """Return where the window ends."""
+        return self.base + len(self.data)
 
 
 def probed_page_size(cursor: Cursor, blocks: Sequence[RamBlock], guess: PageSize) -> PageSize:
-    """Try a guess on the first page records, then the other sizes.
+    """Find the page size with which the records ahead can be walked farthest.
+
+    A size above the true one soon meets an address that is no multiple of it; one below it, a
+    page that does not end where the next record begins. Where several get as far, because there
+    are too few records or none with a page, the guess is taken, or else the largest.
 
     Args:
         cursor: at the first word of a `ram` section behind the block list; it is not moved.
         blocks: the block list.
-        guess: what the machine type makes likely; returned where no size fits.
+        guess: what the machine type makes likely.
     """
-    if _walks_with(cursor, blocks, guess.length):
+    length = _PROBE_LEN if cursor.limit is None else min(_PROBE_LEN, cursor.limit - cursor.offset)
+    window = _Window(cursor.source, cursor.offset, length)
+    reached = {size: _reached(window, blocks, size) for size in LEGAL_PAGE_SIZES}
+    farthest = max(reached.values())
+    if reached[guess.length] == farthest:
         return guess
-    for length in LEGAL_PAGE_SIZES:
-        if length != guess.length and _walks_with(cursor, blocks, length):
-            return PageSize(length, "page records")
-    return guess
+    return PageSize(max(s for s in reached if reached[s] == farthest), "page records")
 
 
-def _walks_with(cursor: Cursor, blocks: Sequence[RamBlock], page_size_len: int) -> bool:
-    """Tell whether the first PART that has records can be walked with this page size."""
-    probe = PageRecordReader(blocks, page_size_len, mapped=False)
-    ahead = Cursor(cursor.source, cursor.offset, limit=cursor.limit)
-    records = 0
+def _reached(window: _Window, blocks: Sequence[RamBlock], page_size_len: int) -> int:
+    """Return the offset up to which records can be walked with this page size."""
+    reader = PageRecordReader(blocks, page_size_len, mapped=False)
+    cursor = Cursor(window, window.base)
+    end = window.base + len(window.data)
     try:
-        while records < _PROBE_RECORDS:
-            for item in probe.read(ahead, careful=True):
-                records += isinstance(item, PageBatch)
-                if records >= _PROBE_RECORDS:
-                    return True
-            if ahead.peek(FOOTER_LEN)[:1] == bytes([QemuVmSection.SECTION_FOOTER]):
-                ahead.advance(FOOTER_LEN)
-            if ahead.peek(1) != bytes([QemuVmSection.SECTION_PART]):
-                return True
-            read_record(ahead, PartHead, what="section header")
+        while True:
+            for _ in reader.read(cursor):
+                pass
+            if cursor.peek(1) == bytes([QemuVmSection.SECTION_FOOTER]):
+                cursor.read_exact(FOOTER_LEN, what="section footer")
+            if cursor.peek(1) not in _CONTINUING:
+                return end
+            read_record(cursor, PartHead, what="section header")
+    except TruncatedStreamError:
+        return end
     except StreamError as error:
-        return error.offset >= (cursor.source.end() or 0)
-    return True
+        return error.offset
