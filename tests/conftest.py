@@ -37,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail where a QEMU is missing instead of skipping (also by CI=true)",
     )
     group.addoption(
+        "--thorough",
+        action="store_true",
+        help="damage each fixture in ten times as many ways",
+    )
+    group.addoption(
         "--update-golden",
         action="store_true",
         help="write expected output anew instead of comparing with it",
