@@ -61,7 +61,7 @@ def fill(pages: Pages, seed: int, shares: Shares) -> None:
         _fill_chunk(pages[first : first + step], _generator(seed, _CONTENT, number), shares)
 
 
-def _fill_chunk(pages: Pages, numbers: np.random.PCG64, shares: Shares) -> None:
+def _fill_chunk(pages: Pages, numbers: np.random.SFC64, shares: Shares) -> None:
     count, page_size_len = pages.shape
     page = np.arange(count)
     extent = _words(numbers, -(-count // _EXTENT_PAGES))[page // _EXTENT_PAGES]
@@ -141,11 +141,11 @@ class WriteSequence:
         return number % (size if kind in _KINDS_PART else min(size, _SMALL_LEN)) + 1
 
 
-def _generator(seed: int, stream: int, number: int) -> np.random.PCG64:
-    return np.random.PCG64(np.random.SeedSequence([seed, stream, number]))
+def _generator(seed: int, stream: int, number: int) -> np.random.SFC64:
+    return np.random.SFC64(np.random.SeedSequence([seed, stream, number]))
 
 
-def _words(numbers: np.random.PCG64, count: int) -> Words:
+def _words(numbers: np.random.SFC64, count: int) -> Words:
     """Return the next numbers of a generator, little-endian so that their bytes are the same."""
     raw: Words = numbers.random_raw(count)
     return raw.astype("<u8", copy=False)
