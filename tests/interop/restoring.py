@@ -208,3 +208,38 @@ def to_mapped_ram(source: Source, out: Path, channels: int) -> None:
 def to_stream(source: Source, out: Path) -> None:
     """Convert to the ordinary stream."""
     convert(source, out, SaveOptions(OutputFormat.STREAM, migration=STATIC))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abilities:
+    """What a QEMU says that it can do.
+
+    Attributes:
+        capabilities: of migration.
+        compressions: of multifd, as it was built.
+        properties: of migration, for `-global migration.NAME=VALUE`.
+    """
+
+    capabilities: frozenset[str]
+    compressions: frozenset[str]
+    properties: frozenset[str]
+
+
+@cache
+def abilities(binary: Path) -> Abilities:
+    """Ask a QEMU what it can do."""
+    nothing = ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none"]
+    with (
+        tempfile.TemporaryDirectory(prefix="qmig-") as scratch,
+        Machine(binary, nothing, Path(scratch)) as machine,
+    ):
+        known = machine.execute("query-migrate-capabilities")
+        types = {entry["name"]: entry for entry in machine.execute("query-qmp-schema")}
+        parameters = types[types["migrate-set-parameters"]["arg-type"]]["members"]
+        properties = machine.execute("qom-list-properties", {"typename": "migration"})
+        (compression,) = [item for item in parameters if item["name"] == "multifd-compression"]
+        return Abilities(
+            capabilities=frozenset(item["capability"] for item in known),
+            compressions=frozenset(types[compression["type"]]["values"]),
+            properties=frozenset(item["name"] for item in properties),
+        )
