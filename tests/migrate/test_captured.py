@@ -12,8 +12,12 @@ import pytest
 
 import qmig
 from qmig.capture.capture import Capture
-from qmig.capture.ram_view import RamBlockView
+from qmig.capture.page_index import PageIndex
+from qmig.capture.ram_blocks import RecordedBlock
+from qmig.capture.ram_view import Ram, RamBlockView
+from qmig.capture.source import FileSource
 from qmig.errors import TruncatedStreamError
+from qmig.memory import PageKind, PageRun, RamBlock
 from qmig.migrate.captured import CapturedGuest
 from qmig.pages.zero import zero_pages
 from tests.conftest import CaptureFiles
@@ -119,6 +123,27 @@ def test_ranges_of_known_zeros_are_not_read(
         beside = int(np.flatnonzero(~known)[0])
         with pytest.raises(AssertionError, match="were read"):
             guest.read_pages(0, beside, 1)
+
+
+def test_a_change_of_a_zero_page_is_no_zero_page(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"\x05\x01\xee" + b"\xaa")
+    index = PageIndex()
+    index.add(
+        [
+            PageRun(0, PageKind.ZERO, 0, 4, -1, 9, 0),
+            PageRun(0, PageKind.XBZRLE, 2, 1, 0, 3, 3),
+            PageRun(0, PageKind.FILL, 4, 1, 3, 9, 1),
+        ]
+    )
+    index.finish()
+    block = RamBlock(0, "ram", 6 * 4096, 0)
+    with FileSource(tmp_path / "source") as source:
+        view = RecordedBlock(block, 4096, index=index, sources=[source], reason="")
+        guest = CapturedGuest(Ram({"ram": view}, 4096))
+        assert view.known_zero(0, 6).tolist() == [True, True, False, True, False, False]
+        assert guest.sent(0, 0, 6).tolist() == [True] * 5 + [False]
+        assert guest.read_pages(0, 2, 1).tobytes() == bytes(5) + b"\xee" + bytes(4090)
+        assert guest.read_pages(0, 4, 2).tobytes() == b"\xaa" * 4096 + bytes(4096)
 
 
 def test_arrays_that_are_held_do_not_change(capture_files: CaptureFiles) -> None:
