@@ -16,6 +16,7 @@ from tests.interop.judge import (
 )
 
 RECIPES = libvirt.RECIPES
+CUT_TRIES = 8
 PARTIAL = {name for name, recipe in RECIPES.items() if recipe.cut_len is not None}
 WHOLE = sorted(set(RECIPES) - PARTIAL)
 
@@ -44,16 +45,28 @@ def test_image_is_read(name: str, libvirt_root: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", sorted(PARTIAL))
 def test_unfinished_image_is_told(name: str, libvirt_root: Path, tmp_path: Path) -> None:
-    """Its RAM is refused: where the bitmaps are still zero, it would look like a zero guest."""
-    what = recorded(name, libvirt.record(RECIPES[name], libvirt_root, tmp_path), tmp_path)
-    with qmig.open_capture(*what.paths) as capture:
-        assert capture.main is not None
-        assert capture.main.libvirt is not None
-        assert capture.main.libvirt.partial
-        assert capture.blocks
-        assert capture.errors
-        with pytest.raises(qmig.StreamError):
-            _ = capture.ram
+    """Its RAM is refused: where the bitmaps are still zero, it would look like a zero guest.
+
+    The host may also die behind QEMU's last byte and before libvirt's: then the stream is whole,
+    and only the magic is that of an unfinished image. Such a recording is made again.
+    """
+    for attempt in range(CUT_TRIES):
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        what = recorded(name, libvirt.record(RECIPES[name], libvirt_root, directory), directory)
+        with qmig.open_capture(*what.paths) as capture:
+            assert capture.main is not None
+            assert capture.main.libvirt is not None
+            assert capture.main.libvirt.partial
+            assert capture.blocks
+            if capture.stream.eof_offset is not None:
+                assert capture.errors == []
+                continue
+            assert capture.errors
+            with pytest.raises(qmig.StreamError):
+                _ = capture.ram
+            return
+    pytest.fail(f"QEMU was done before the host died, {CUT_TRIES} times")
 
 
 def test_every_format_of_libvirt_is_recorded() -> None:
