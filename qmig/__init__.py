@@ -3,6 +3,7 @@
     >>> import qmig
     >>> with qmig.open_capture("vm.sav") as capture:          # doctest: +SKIP
     ...     page = capture.ram["pc.ram"].read(0x100000, 4096)
+    >>> qmig.save("vm.sav", "vm.img", format="mapped-ram")    # doctest: +SKIP
 
 The names below are the public face; they are loaded when they are first used, so that
 `qmig --version` costs no more than Python itself.
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING
 from qmig._version import __version__
 
 if TYPE_CHECKING:
+    from qmig.api import save
     from qmig.capture.capture import Capture, open_capture
     from qmig.errors import (
         LimitExceededError,
         MalformedStreamError,
         MissingPagesError,
+        OutputError,
         QmigError,
         SourceError,
         StreamError,
@@ -33,6 +36,7 @@ __all__ = [
     "LimitExceededError",
     "MalformedStreamError",
     "MissingPagesError",
+    "OutputError",
     "QmigError",
     "SourceError",
     "StreamError",
@@ -41,9 +45,14 @@ __all__ = [
     "WriterError",
     "__version__",
     "open_capture",
+    "save",
 ]
 
-_IN_CAPTURE = frozenset({"Capture", "open_capture"})
+_PLACES = {
+    "Capture": "qmig.capture.capture",
+    "open_capture": "qmig.capture.capture",
+    "save": "qmig.api",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -51,7 +60,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'qmig' has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module("qmig.capture.capture" if name in _IN_CAPTURE else "qmig.errors")
+    module = import_module(_PLACES.get(name, "qmig.errors"))
     return getattr(module, name)
 
 

@@ -21,10 +21,12 @@ from qmig.migrate.main_stream import MainStream
 from qmig.migrate.mapped_ram import MappedRamLayout
 from qmig.migrate.migrator import MigrationOptions, Migrator
 from qmig.migrate.multifd import MultifdLayout
+from qmig.migrate.open_output import check_stream, open_stream
 from qmig.migrate.output import AtomicFile, AtomicSet
 from qmig.migrate.sequential import SequentialLayout
-from qmig.migrate.stream_output import StreamOutput, names_stream
+from qmig.migrate.stream_output import names_stream
 from qmig.migrate.sync import EACH_SECTION
+from qmig.migrate.target import check_target
 from qmig.migrate.xbzrle_sender import XbzrleSender
 from qmig.wire.libvirt import QemuSaveFormat
 from qmig.wire.multifd_flags import MultifdCompression
@@ -116,11 +118,35 @@ def check_options(out: str | os.PathLike[str], options: SaveOptions) -> None:
         raise WriterError("XBZRLE and compress-thread pages are for the ordinary stream alone")
     if options.compression is not MultifdCompression.NOCOMP and not multifd:
         raise WriterError("compression zlib and zstd are for --multifd alone")
+    if (options.generation is not None or options.flush_after_each_section) and not multifd:
+        raise WriterError("generations and flush-after-each-section are for --multifd alone")
     generation = generation_of(options.generation)
     if options.compression is not MultifdCompression.NOCOMP and not generation.compression:
         raise WriterError(f"multifd of {generation.name} has no compression; it came with 5.0")
     if options.libvirt is not None:
         _check_libvirt(out, options, options.libvirt)
+
+
+def check_output(out: str | os.PathLike[str], options: SaveOptions) -> None:
+    """Look whether a save can be written, before a source is read for it; nothing is changed.
+
+    Raises:
+        WriterError: the options do not go together.
+        OutputRefusedError: a file is there already, or it is nothing that can be written to.
+        OutputError: its folder is missing, or cannot be written to.
+    """
+    check_options(out, options)
+    if names_stream(out):
+        check_stream(out, force=options.force)
+        return
+    for path in output_paths(out, options):
+        check_target(path, force=options.force)
+
+
+def output_paths(out: str | os.PathLike[str], options: SaveOptions) -> list[str]:
+    """Return the files that a save writes: the main stream, then the channels of a multifd set."""
+    channels = options.channels if options.format is OutputFormat.MULTIFD else 0
+    return [os.fspath(out), *(channel_path(out, channel) for channel in range(channels))]
 
 
 def _check_libvirt(
@@ -142,6 +168,7 @@ def save_guest(
     options: SaveOptions,
     *,
     progress: Progress | None = None,
+    remarks: list[str] | None = None,
 ) -> Counters:
     """Save a guest; the output is there as a whole, or not at all.
 
@@ -151,6 +178,7 @@ def save_guest(
         out: the file; of a multifd set the main stream, beside which `OUT.ch0` ... lie.
         options: what is written, and how.
         progress: told (counters, block, page) now and then.
+        remarks: gets what the user should know of how it was written.
 
     Raises:
         WriterError: the options, the guest and the output do not go together.
@@ -163,21 +191,28 @@ def save_guest(
     save = _Save(guest, skeleton, options, progress)
     with StopOnSignals(), ExitStack() as stack:
         if names_stream(out):
-            sink = stack.enter_context(StreamOutput(out))
+            sink = stack.enter_context(open_stream(out, force=options.force))
             save.write(sink, sink)
             sink.commit()
             return save.counters
         files = stack.enter_context(AtomicSet(force=options.force))
         main = files.open(out, direct_io=options.direct_io)
         if options.format is OutputFormat.MULTIFD:
-            paths = [channel_path(out, channel) for channel in range(options.channels)]
+            paths = output_paths(out, options)[1:]
             save.channel_outputs = [files.open(path) for path in paths]
         if options.libvirt is None:
             save.write(main, main)
         else:
             _write_libvirt(save, options.libvirt, main)
         files.commit()
+        for file in files.files:
+            _tell(remarks, file.remarks)
     return save.counters
+
+
+def _tell(remarks: list[str] | None, found: list[str]) -> None:
+    if remarks is not None:
+        remarks += found
 
 
 def channel_path(out: str | os.PathLike[str], channel: int) -> str:

@@ -8,11 +8,16 @@ from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.page_walk import PageWalk, compress_bound
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.source import Cursor
-from qmig.errors import LimitExceededError, MalformedStreamError, UnsupportedStreamError
+from qmig.errors import (
+    LimitExceededError,
+    MalformedStreamError,
+    StreamError,
+    UnsupportedStreamError,
+)
 from qmig.limits import MAX_BLOCK_LEN, MAX_RAM_BLOCKS, MIB
 from qmig.memory import MappedLayout, PageKind, PageRun, RamBlock
 from qmig.wire.gate import read_record
-from qmig.wire.mapped_ram import MappedRamHeader, bitmap_len
+from qmig.wire.mapped_ram import MAPPED_RAM_HDR_VERSION, MappedRamHeader, bitmap_len
 from qmig.wire.ram import (
     ENCODING_FLAG_XBZRLE,
     CompressPageHead,
@@ -56,7 +61,7 @@ class BlockListReader:
 
     Args:
         cursor: at the first word of the section's body.
-        mapped: whether the capability mapped-ram is on.
+        mapped: whether the capability mapped-ram is on; None: not known, find out.
         ignore_shared: whether x-ignore-shared is on; None: not known, find out.
         page_size_len: the target page size where it is known.
 
@@ -69,7 +74,7 @@ class BlockListReader:
         self,
         cursor: Cursor,
         *,
-        mapped: bool,
+        mapped: bool | None,
         ignore_shared: bool | None,
         page_size_len: int | None,
     ) -> None:
@@ -102,10 +107,26 @@ class BlockListReader:
             )
         self.total_len = self._left_len = word.word & ~_SMALLEST_PAGE_MASK
         yield Record(start, _WORD_LEN, "RAM word", word, flags="MEM_SIZE")
+        if self.mapped is None:
+            self.mapped = self._find_out_mapped()
         if self.ignore_shared is None:
             self.ignore_shared = self._find_out_ignore_shared()
         while self._left_len:
             yield from self._entry()
+
+    def _find_out_mapped(self) -> bool:
+        """Without a configuration section: does a mapped-ram header follow the first entry?
+
+        Nothing else can look like one: its version (1) would be the upper half of an addr field
+        whose next byte, the length of a name, is 0.
+        """
+        ahead = Cursor(self._cursor.source, self._cursor.offset, limit=self._cursor.limit)
+        try:
+            read_record(ahead, RamBlockRecord, what="RAM block list entry 0")
+            header = read_record(ahead, MappedRamHeader, what="mapped-ram header")
+        except StreamError:
+            return False
+        return header.version == MAPPED_RAM_HDR_VERSION and header.page_size in LEGAL_PAGE_SIZES
 
     def _find_out_ignore_shared(self) -> bool:
         """Without a configuration section: does the list only make sense with addr fields?"""

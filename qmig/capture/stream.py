@@ -450,7 +450,7 @@ class StreamWalk:
         known = self.configuration is not None
         reader = BlockListReader(
             cursor,
-            mapped="mapped-ram" in (capabilities or ()),
+            mapped="mapped-ram" in (capabilities or ()) if known else None,
             ignore_shared="x-ignore-shared" in (capabilities or ()) if known else None,
             page_size_len=self.page_size.length if self.page_size else None,
         )
@@ -462,7 +462,7 @@ class StreamWalk:
         mapped = next((block.mapped for block in self.blocks if block.mapped), None)
         if mapped is not None:
             self._note_page_size(PageSize(mapped.header.page_size, "mapped-ram header"))
-        yield from self._ram_part(cursor, mapped=reader.mapped)
+        yield from self._ram_part(cursor, mapped=bool(reader.mapped))
 
     def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
         if self._pages is None:

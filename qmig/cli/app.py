@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Final
 
 import typer
@@ -10,10 +11,9 @@ from qmig._version import __version__
 from qmig.cli.guard import WRONG_USAGE, guarded
 from qmig.cli.inspect import InspectOptions, inspect
 from qmig.cli.output import UsageError
+from qmig.cli.save_options import OPTIONAL_VALUES, SAVE_HELP, save_command
+from qmig.cli.values import number, page_size, with_defaults
 from qmig.render.errors import show_error
-
-_LEAST_PAGE_LEN: Final = 256
-_MOST_PAGE_LEN: Final = 65536
 
 # \b keeps the lines of a paragraph as they are.
 _INSPECT_HELP: Final = """\
@@ -52,29 +52,10 @@ app = typer.Typer(
 def run() -> int:
     """Parse the command line and run what it asks for; return the exit code."""
     try:
-        app(prog_name="qmig")
+        app(with_defaults(sys.argv[1:], OPTIONAL_VALUES), prog_name="qmig")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else WRONG_USAGE
     return 0
-
-
-def _number(text: str) -> int:
-    """Read a number: decimal, or hexadecimal with 0x."""
-    try:
-        number = int(text, 0)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no number, decimal or with 0x") from None
-    if number < 0:
-        raise typer.BadParameter(f"{text} is below 0")
-    return number
-
-
-def _page_size(text: str) -> int:
-    """Read a page size."""
-    number = _number(text)
-    if not _LEAST_PAGE_LEN <= number <= _MOST_PAGE_LEN or number & (number - 1):
-        raise typer.BadParameter(f"{text} is not a power of two from 256 to 65536")
-    return number
 
 
 def _show_version(value: bool) -> None:
@@ -90,7 +71,7 @@ def _root(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Look into QEMU migration streams: saved machines, libvirt images, recorded migrations."""
+    """Read and write QEMU migration streams: saved machines, libvirt images, multifd sets."""
 
 
 @app.command("inspect", no_args_is_help=True, help=_INSPECT_HELP)
@@ -119,7 +100,7 @@ def _inspect(
     page_size: Annotated[
         int | None,
         typer.Option(
-            parser=_page_size,
+            parser=page_size,
             metavar="BYTES",
             help="The guest's page size, where the stream does not tell it.",
         ),
@@ -127,7 +108,7 @@ def _inspect(
     offset: Annotated[
         int | None,
         typer.Option(
-            parser=_number,
+            parser=number,
             metavar="BYTE",
             help="Where the stream begins in its file, decimal or with 0x.",
         ),
@@ -158,6 +139,9 @@ def _inspect(
         force=force,
     )
     raise typer.Exit(guarded(lambda: _checked(options)))
+
+
+app.command("save", no_args_is_help=True, help=SAVE_HELP)(save_command)
 
 
 def _checked(options: InspectOptions) -> int:

@@ -1,14 +1,15 @@
 """What a command ends with, whatever happens: one line on standard error, and an exit code.
 
-==== ==============================================================================
+==== ===========================================================================================
 0    fine
 1    the input was judged bad: damaged, cut short; what can be read of it is shown
-2    the command line is wrong
-3    could not judge: the file cannot be read, is of another kind, or not supported
+2    the command line is wrong, or asks for what a format cannot express
+3    could not judge: the file cannot be read, is of another kind, or not supported; or what was
+     to be written cannot be
 70   a bug in qmig
-130  interrupted by the user
+130  interrupted by the user; 143, 129: by SIGTERM, SIGHUP
 141  the reader of the output went away
-==== ==============================================================================
+==== ===========================================================================================
 """
 
 from __future__ import annotations
@@ -29,22 +30,24 @@ CANNOT_JUDGE: Final = 3
 BUG: Final = 70
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
+_SIGNALLED: Final = 128
 DEBUG_VARIABLE: Final = "QMIG_DEBUG"
 
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; return its exit code, or that of the exception that ended it."""
-    from qmig.errors import QmigError
+    from qmig.errors import OutputClosedError, QmigError
 
     try:
         code = command()
         sys.stdout.flush()
+    except OutputClosedError:
+        return CLOSED_PIPE
     except QmigError as error:
         _complain(str(error))
         return code_of([error])
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return _interrupted(stop)
     except BrokenPipeError:
         _forget_output()
         return CLOSED_PIPE
@@ -54,10 +57,22 @@ def guarded(command: Callable[[], int]) -> int:
     return code
 
 
-def code_of(errors: Sequence[QmigError]) -> int:
-    """Return the exit code that errors of reading lead to."""
-    from qmig.errors import StreamError, UnsupportedStreamError
+def _interrupted(stop: KeyboardInterrupt) -> int:
+    from qmig.migrate.interrupt import StopRequested
 
+    if isinstance(stop, StopRequested):
+        _complain(str(stop))
+        return _SIGNALLED + stop.signum
+    _complain("interrupted")
+    return INTERRUPTED
+
+
+def code_of(errors: Sequence[QmigError]) -> int:
+    """Return the exit code that errors of reading or writing lead to."""
+    from qmig.errors import OutputRefusedError, StreamError, UnsupportedStreamError, WriterError
+
+    if any(isinstance(error, WriterError | OutputRefusedError) for error in errors):
+        return WRONG_USAGE
     if any(
         isinstance(e, StreamError) and not isinstance(e, UnsupportedStreamError) for e in errors
     ):

@@ -13,7 +13,6 @@ from qmig.migrate.guest import NO_ENTRY_OFFSET, StaticGuest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     import numpy as np
@@ -39,7 +38,9 @@ class DumpGuest(StaticGuest):
         WriterError: a file's length is no multiple of the page, or a name cannot be a block's.
     """
 
-    def __init__(self, paths: Mapping[str, str | Path], page_size_len: int = 4096) -> None:
+    def __init__(
+        self, paths: Mapping[str, str | os.PathLike[str]], page_size_len: int = 4096
+    ) -> None:
         self._files: list[_Dump] = []
         blocks = []
         try:
@@ -95,7 +96,7 @@ class DumpGuest(StaticGuest):
 class _Dump:
     """A file that is read at offsets, and whose holes are known."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         try:
             # Without O_NONBLOCK a pipe would be waited for, and then be refused.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qmig.errors import WriterError
 from qmig.migrate.sync import EACH_SECTION, ROUNDS_8_1, ROUNDS_9_1, ROUNDS_10_0, SyncPolicy
 from qmig.wire.multifd import (
     MultifdInit,
@@ -81,15 +82,15 @@ def generation_of(release: str | None) -> Generation:
     """Return the generation that a release belongs to; None: the newest.
 
     Raises:
-        ValueError: not a release since 3.0.
+        WriterError: not a release since 3.0.
     """
     if release is None:
         return GENERATIONS[-1]
     try:
         major, minor = (int(part) for part in release.split("."))
     except ValueError as error:
-        raise ValueError(f"{release!r} is not a QEMU release like 8.2") from error
+        raise WriterError(f"{release!r} is not a QEMU release like 8.2") from error
     fitting = [generation for generation in GENERATIONS if generation.first <= (major, minor)]
     if not fitting:
-        raise ValueError(f"QEMU {release} has no multifd; it came with 3.0")
+        raise WriterError(f"QEMU {release} has no multifd; it came with 3.0")
     return fitting[-1]

@@ -133,26 +133,25 @@ class Migrator:
     def _bulk(self, parts: list[RamPart]) -> None:
         """Send all pages once; PARTs end where the source's did, or after some time."""
         steps = self._all_pages()
-        plan = self._plan(parts) if self._options.static else None
-        if plan is None:
-            self._parts(steps, first_round=True)
+        if self._options.static:
+            self._as_planned(self._plan(parts), steps)
         else:
-            self._as_planned(plan, steps)
+            self._parts(steps, first_round=True)
 
-    def _plan(self, parts: list[RamPart]) -> list[RamPart] | None:
-        """Return the PARTs of the source with the pages that go into each; None: none fits.
+    def _plan(self, parts: list[RamPart]) -> list[RamPart]:
+        """Return the PARTs of the source with the pages that go into each.
 
         Where its pages did not come in PARTs (mapped-ram, multifd), the first one gets them all.
-        Where the scan began anew more than once, the source was a guest that ran.
+        Where they do not add up, or the scan began anew more than once, the source was a guest
+        that ran: all goes into one PART, so that the same source gives the same bytes each time.
         """
         total = self._pages_to_send()
+        found = sum(part.pages for part in parts)
         rounds = sum(part.rounds for part in parts)
-        if rounds > 1 or len(parts) > _MOST_PARTS:
-            return None
-        if sum(part.pages for part in parts) == 0:
+        if rounds > 1 or found not in (0, total) or len(parts) > _MOST_PARTS:
+            return [RamPart(total, 1)]
+        if found == 0:
             parts = [replace(parts[0], pages=total), *parts[1:]]
-        if sum(part.pages for part in parts) != total:
-            return None
         if rounds == 0:
             parts = [*parts[:-1], replace(parts[-1], rounds=1)]
         return parts

@@ -40,8 +40,29 @@ def open_output(
             path=name,
             hint="name an ordinary file",
         )
-    if not force and Path(path).is_block_device():
+    return open_stream(path, force=force)
+
+
+def open_stream(path: str | os.PathLike[str], *, force: bool = False) -> StreamOutput:
+    """Open standard output, a pipe or a device; opening a pipe waits for its reader.
+
+    Raises:
+        OutputRefusedError: it is a terminal, or a block device and `force` is not given.
+        OutputError: it cannot be opened.
+    """
+    check_stream(path, force=force)
+    return StreamOutput(path)
+
+
+def check_stream(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Look whether a stream can go there, without opening a pipe or a device.
+
+    Raises:
+        OutputRefusedError: it is a terminal, or a block device and `force` is not given.
+    """
+    if os.fspath(path) == STANDARD_OUTPUT:
+        StreamOutput(path).close()
+    elif not force and Path(path).is_block_device():
         raise OutputRefusedError(
             "is a block device", path=os.fspath(path), hint="--force overwrites what is on it"
         )
-    return StreamOutput(path)

@@ -12,7 +12,7 @@ def test_help_is_what_the_documents_say() -> None:
     assert CLI_DOCUMENT.read_text() == cli_document(), "run python -m tests.cli.update"
 
 
-@pytest.mark.parametrize("command", [[], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["inspect"], ["save"]])
 def test_help_is_the_same_without_arguments_and_fits(command: list[str], qmig: Run) -> None:
     asked = qmig([*command, "--help"], env={"COLUMNS": "100"})
     bare = qmig(command, env={"COLUMNS": "100"})

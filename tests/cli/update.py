@@ -5,24 +5,24 @@ from typing import Final
 from tests.cli.conftest import ROOT, run_qmig
 
 CLI_DOCUMENT: Final = ROOT / "docs" / "cli.md"
-_COMMANDS: Final[tuple[list[str], ...]] = ([], ["inspect"])
+_COMMANDS: Final[tuple[list[str], ...]] = ([], ["inspect"], ["save"])
 _HEAD: Final = """\
 # The command line
 
 What `--help` says of each command; this file is made by `python -m tests.cli.update`.
 
 Results go to standard output, all else to standard error. Progress is shown on a terminal alone,
-and colour only there and only if `NO_COLOR` is not set. `--json` and `--json-lines` are described
-in [json/inspect.md](json/inspect.md).
+and colour only there and only if `NO_COLOR` is not set. What `--json` and `--json-lines` write is
+described in [json/inspect.md](json/inspect.md) and [json/save.md](json/save.md).
 
 | exit code | meaning |
 | --- | --- |
 | 0 | fine |
 | 1 | the input is damaged or cut short; what can be read of it is shown |
-| 2 | the command line is wrong |
-| 3 | could not judge: the file cannot be read, is of another kind, or not supported |
+| 2 | the command line is wrong, or asks for what a format cannot express |
+| 3 | could not judge: the file cannot be read, is of another kind, or not supported; or the output cannot be written |
 | 70 | a bug in qmig; `QMIG_DEBUG=1` shows the traceback |
-| 130 | interrupted |
+| 130 | interrupted (143 by SIGTERM, 129 by SIGHUP); nothing unfinished is left behind |
 | 141 | the reader of the output went away |
 """
 
