@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _LEB_CONTINUES: Final = 0x80
 _MAX_NUMBER: Final = 0x3FFF
+# QEMU looks for room for two more numbers before it knows that the rest of the page stays.
+_ROOM_LEN: Final = 2
+_FEW_EDGES: Final = 100
 _STEP_LEN: Final = 1 << 18  # what is encoded in one go: bounds the temporaries
 
 
@@ -103,9 +106,35 @@ def encode(
     Raises:
         ValueError: the contents are not of one length.
     """
-    before = np.frombuffer(old, dtype=np.uint8).reshape(1, -1)
-    after = np.frombuffer(new, dtype=np.uint8).reshape(1, -1)
-    return encode_pages(before, after, max_len=max_len)[0]
+    before, after = np.frombuffer(old, dtype=np.uint8), np.frombuffer(new, dtype=np.uint8)
+    if before.shape != after.shape:
+        raise ValueError(f"pages of shape {before.shape} and {after.shape}")
+    changed = before != after
+    edges = (np.flatnonzero(changed[1:] != changed[:-1]) + 1).tolist()
+    if changed[:1].any():
+        edges.insert(0, 0)
+    if len(edges) > _FEW_EDGES:  # numpy's calls cost about as much as so many turns of a loop
+        return _encode_step(before.reshape(1, -1), after.reshape(1, -1), max_len)[0]
+    stays = len(edges) % 2 == 0
+    return _encode_runs(after, edges if stays else [*edges, len(after)], max_len, stays=stays)
+
+
+def _encode_runs(new: Pages, edges: list[int], max_len: int, *, stays: bool) -> bytes | None:
+    """Encode a page by where its runs of new bytes begin and end."""
+    out = bytearray()
+    behind = 0
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        for number in (begin - behind, end - begin):
+            if number > _MAX_NUMBER:
+                return None
+            if number >= _LEB_CONTINUES:
+                out.append(number & 0x7F | _LEB_CONTINUES)
+                number >>= 7
+            out.append(number)
+        out += new[begin:end].data
+        behind = end
+    too_long = len(out) + (_ROOM_LEN if stays and out else 0) > max_len
+    return None if too_long else bytes(out)
 
 
 def encode_pages(old: Pages, new: Pages, *, max_len: int) -> list[bytes | None]:
@@ -168,12 +197,11 @@ def _encode_step(old: Pages, new: Pages, max_len: int) -> list[bytes | None]:
     bounds = [0, *np.concatenate(([0], ends))[behind].tolist()]
     too_long = np.zeros(count, dtype=np.bool_)
     too_long[page[numbers > _MAX_NUMBER]] = True
-    # QEMU looks for room for two more bytes before it knows that the rest of the page stays.
     stays = ~changed[:, -2]
     data = out.tobytes()
     return [
         None
-        if bad or end - begin + (2 if tail and end > begin else 0) > max_len
+        if bad or end - begin + (_ROOM_LEN if tail and end > begin else 0) > max_len
         else data[begin:end]
         for begin, end, bad, tail in zip(
             bounds, bounds[1:], too_long.tolist(), stays.tolist(), strict=False

@@ -2,8 +2,9 @@
 
     python zero_speed.py [--megabytes N]
 
-Each row is one thread that looks at all of an array, the best of several runs; the last row is
-two threads. Exit code 1 when a row of one thread is below the bar.
+Each row is one thread that looks at all of an array, the best of several runs, by the time that
+its core worked on it, so that other programs count as little as they can; the last row is two
+threads, by the clock. Exit code 1 when a row of one thread is below the bar.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ PAGE_SIZES: Final = (256, 1024, 4096, 65536)
 CALL_LEN: Final = 1 << 20  # what the migrator looks at in one call
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], None], clock: Callable[[], float]) -> float:
     """Return the shortest time of several runs."""
     times = []
     for _ in range(RUNS):
-        begun = time.perf_counter()
+        begun = clock()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(clock() - begun)
     return min(times)
 
 
@@ -75,12 +76,12 @@ def main() -> int:
     for name, memory in contents(total_len).items():
         for page_size_len in PAGE_SIZES:
             pages = memory.reshape(-1, page_size_len)
-            rate = total_len / seconds(partial(look, pages)) / 1e9
+            rate = total_len / seconds(partial(look, pages), time.thread_time) / 1e9
             missed |= rate < BAR_GB_S
             print(
                 f"{name:26} {page_size_len:9} {rate:7.1f}{'' if rate >= BAR_GB_S else '  MISSED'}"
             )
-    rate = total_len / seconds(partial(in_two_threads, pages)) / 1e9
+    rate = total_len / seconds(partial(in_two_threads, pages), time.perf_counter) / 1e9
     print(f"{'two threads':26} {PAGE_SIZES[-1]:9} {rate:7.1f}")
     print(f"the bar is {BAR_GB_S} GB/s for each row of one thread: {'MISSED' if missed else 'met'}")
     return int(missed)

@@ -124,6 +124,18 @@ def test_none_where_it_is_too_long(contents: tuple[bytes, bytes]) -> None:
     assert encode(old, new, max_len=len(whole) + room - 1) is None
 
 
+@pytest.mark.parametrize("runs", [1, 49, 50, 51, 52, 200])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("tail", [b"", b"\0"])
+def test_few_runs_and_many_are_encoded_alike(runs: int, first: int, tail: bytes) -> None:
+    new = b"\0" * first + b"\0".join([b"\7"] * runs) + tail
+    old = bytes(len(new))
+    expected = builder.encode(old, new)
+    for max_len in range(len(expected), len(expected) + 4):
+        fits = max_len >= len(expected) + (2 if tail else 0)
+        assert encode(old, new, max_len=max_len) == (expected if fits else None)
+
+
 def test_a_page_with_no_byte_left_is_too_long() -> None:
     new = bytes([1]) * 4096
     assert encode(OLD, new, max_len=4096) is None

@@ -12,7 +12,7 @@ from qmig.capture.capture import Capture
 from qmig.capture.records import PageBatch
 from qmig.capture.source import Source
 from qmig.memory import PageKind, PageRun
-from qmig.pages.xbzrle import decode_into, encode_pages
+from qmig.pages.xbzrle import decode_into, encode, encode_pages
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES
 
@@ -100,4 +100,6 @@ def compare(some: list[tuple[Pages, Pages, bytes]]) -> int:
         old, new, bodies = zip(*some, strict=True)
         page_size_len = len(old[0])
         assert encode_pages(np.array(old), np.array(new), max_len=page_size_len) == list(bodies)
+        alone = [encode(*delta[:2], max_len=page_size_len) for delta in some[::4]]
+        assert alone == list(bodies[::4])
     return len(some)
