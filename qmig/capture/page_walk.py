@@ -68,7 +68,8 @@ class _Template:
         in_64k = (1 << 16) // page_size_len
         self.data[7::record_len] = bytes([flags]) * self.count
         self.data[6::record_len] = bytes(range(0, 1 << 8, page_size_len >> 8)) * (1 << 8)
-        self.data[5::record_len] = b"".join(bytes([byte]) * in_64k for byte in range(1 << 8))
+        for page in range(in_64k):
+            self.data[5 + page * record_len :: in_64k * record_len] = bytes(range(1 << 8))
         self._high = bytes(5)
 
     def turn_to(self, word: int) -> None:
@@ -99,8 +100,7 @@ class PageWalk:
         self._index = {
             block.name.encode("utf-8", "surrogateescape"): block.index for block in blocks
         }
-        self._zero = _Template(_ZERO_CONTINUE, _ZERO_STRIDE, page_size_len)
-        self._plain = _Template(_PAGE_CONTINUE, _WORD_LEN, page_size_len)
+        self._templates: dict[int, _Template] = {}  # by flags, made when first compared with
         self._unpack = fast_struct(RamWord).unpack_from
         self._unpack_xbzrle = fast_struct(XbzrleHead).unpack_from
         self._unpack_compress = fast_struct(CompressPageHead).unpack_from
@@ -178,7 +178,7 @@ class PageWalk:
                     if end > last_word or unpack(data, end)[0] != expected:
                         break
                     if end >= gallop_at:
-                        end = self._gallop(data, end, expected, self._plain, plain_stride)
+                        end = self._gallop(data, end, expected, flags, plain_stride)
                         break
                 if end > size:  # the last page is not whole
                     end -= plain_stride
@@ -198,7 +198,7 @@ class PageWalk:
                     ):
                         break
                     if end >= gallop_at and not fill:
-                        end = self._gallop(data, end, expected, self._zero, _ZERO_STRIDE)
+                        end = self._gallop(data, end, expected, flags, _ZERO_STRIDE)
                         break
                 kind, payload_len, stride_len = _KIND_ZERO, 1, _ZERO_STRIDE
                 if fill:
@@ -248,11 +248,14 @@ class PageWalk:
             return self._encoded(data, at, word, base_offset, runs)
         return at
 
-    def _gallop(
-        self, data: mmap.mmap | bytes, at: int, word: int, template: _Template, stride: int
-    ) -> int:
+    def _gallop(self, data: mmap.mmap | bytes, at: int, word: int, flags: int, stride: int) -> int:
         """Return the index of the first record that is not the expected one."""
-        page_size_len, record_len = self.page_size_len, template.record_len
+        page_size_len = self.page_size_len
+        template = self._templates.get(flags)
+        if template is None:
+            record_len = _ZERO_STRIDE if flags == _ZERO_CONTINUE else _WORD_LEN
+            template = self._templates[flags] = _Template(flags, record_len, page_size_len)
+        record_len = template.record_len
         size = len(data)
         guess = _FIRST_GUESS
         while True:
