@@ -307,6 +307,7 @@ CLAIMS: Final[dict[str, Claim]] = {
     "memory:other-size": _block_len("pc.ram", 8 << 20),
     "memory:virtio-mem": _block_len("0000:00:02.0/plugged0", 16 << 20),
     "multifd:flush-after-each-section": _syncs_at_each_section,
+    "multifd:one-channel": lambda seen: len(seen.capture.channels) == 1,
     "multifd:four-channels": lambda seen: len(seen.capture.channels) == 4,
     "multifd:none": _multifd(MultifdCompression.NOCOMP),
     "multifd:zlib": _multifd(MultifdCompression.ZLIB),
