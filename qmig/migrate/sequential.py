@@ -13,7 +13,6 @@ from qmig.wire.ram import (
     ENCODING_FLAG_XBZRLE,
     CompressPageHead,
     RamBlockAddr,
-    RamBlockPageSize,
     RamBlockRecord,
     RamPageName,
     RamSaveFlag,
@@ -35,13 +34,15 @@ _COMPRESS_LEVEL: Final = 1  # QEMU's default of compress-level
 
 
 def write_block_list(stream: MainStream, blocks: Sequence[RamBlock]) -> None:
-    """Write the block list of a stream that is not mapped-ram, without its EOS word."""
+    """Write the block list of a stream that is not mapped-ram, without its EOS word.
+
+    The page_size field of a source with postcopy-ram is left out: a destination reads it only
+    behind a POSTCOPY_ADVISE (migration/ram.c, parse_ramblock), and no file can be loaded with one.
+    """
     stream.word(sum(block.used_length for block in blocks) | RamSaveFlag.MEM_SIZE)
     for block in blocks:
         name = name_bytes(block)
         stream.write(RamBlockRecord(idstr=name, used_length=block.used_length).build())
-        if block.page_size is not None:
-            stream.write(RamBlockPageSize(page_size=block.page_size).build())
         if block.addr is not None:
             stream.write(RamBlockAddr(addr=block.addr).build())
 
