@@ -101,6 +101,8 @@ def parse_vmdescription(text: bytes) -> VmDescription:
         raise VmDescError("has no list of devices")
     if not decoded.startswith("}", position):
         raise VmDescError(f"not a JSON object behind character {position}")
+    if decoded[position + 1 :].strip(_BLANKS):
+        raise VmDescError(f"more text behind the JSON object, at character {position + 1}")
     return VmDescription(
         page_size_len=page_size if isinstance(page_size, int) and _is_count(page_size) else None,
         devices=devices,
@@ -186,18 +188,26 @@ def device_body_len(entry: Pairs) -> int | None:
 
 def _body_len(body: Pairs) -> int | None:
     total = 0
-    for field in body.first("fields") or ():
+    for field in _list(body, "fields"):
         if not isinstance(field, Pairs):
             return None
         size, count = field.first("size"), field.first("array_len", 1)
         if not (_is_count(size) and _is_count(count)):
             return None
         total += size * count
-    for sub in body.first("subsections") or ():
+    for sub in _list(body, "subsections"):
         sub_len = _body_len(sub) if isinstance(sub, Pairs) else None
         name = sub.first("vmsd_name") if isinstance(sub, Pairs) else None
         if sub_len is None or not isinstance(name, str):
             return None
         # mark, length byte, name, version (migration/vmstate.c vmstate_subsection_save)
-        total += 1 + 1 + len(name.encode()) + 4 + sub_len
+        total += 1 + 1 + len(name.encode("utf-8", "surrogatepass")) + 4 + sub_len
     return total
+
+
+def _list(body: Pairs, key: str) -> list[Any]:
+    """Return a list in a JSON object; what is no list gives one element that is no object."""
+    value = body.first(key)
+    if value is None:
+        return []
+    return value if isinstance(value, list) and not isinstance(value, Pairs) else [value]
