@@ -16,7 +16,7 @@ from tests.interop.judge import (
 )
 
 RECIPES = libvirt.RECIPES
-CUT_TRIES = 8
+CUT_TRIES = 15
 PARTIAL = {name for name, recipe in RECIPES.items() if recipe.cut_len is not None}
 WHOLE = sorted(set(RECIPES) - PARTIAL)
 
