@@ -159,7 +159,7 @@ def _iter_zstd(source: Source, offset: int) -> Iterator[bytes]:
             options = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_LEN)
             decoder = options.decompressobj(read_across_frames=True)
         try:
-            used, _ = scanner.scan(data, max_blocks=_ZSTD_BLOCKS)
+            used, _ = scanner.scan(data, max_blocks=_ZSTD_BLOCKS, one_frame=True)
             plain = decoder.decompress(data[:used])
         except (ZstdFrameError, zstandard.ZstdError) as error:
             raise _damaged(source, "zstd", position, str(error), data) from error

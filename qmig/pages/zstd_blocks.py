@@ -42,8 +42,13 @@ class ZstdBlockScanner:
         """Whether the data so far ends at the end of a frame."""
         return not self.inside_frame and not self._head and self._skip_len == 0
 
-    def scan(self, data: bytes, *, max_blocks: int) -> tuple[int, int]:
+    def scan(self, data: bytes, *, max_blocks: int, one_frame: bool = False) -> tuple[int, int]:
         """Walk over `data` until its end, or until `max_blocks` blocks have begun.
+
+        Args:
+            data: what comes next.
+            max_blocks: how many blocks may begin.
+            one_frame: stop behind the end of a frame, too.
 
         Returns:
             How many bytes were walked over, and how many blocks began in them.
@@ -58,6 +63,8 @@ class ZstdBlockScanner:
             position += step
             self._skip_len -= step
             if self._skip_len or position == len(data) or blocks == max_blocks:
+                return position, blocks
+            if one_frame and position and self.complete:
                 return position, blocks
             used, began = self._read_head(data, position)
             if used == 0:  # the header goes on in the next piece
