@@ -32,6 +32,7 @@ class Generation:
         packet: the packet header.
         zero_in_packets: zero pages go in packets; else as ZERO records on the main stream.
         sync_is_bare: SYNC packets have pages_alloc 0 (9.2 and later); else P.
+        stale_sizes: SYNC packets have the next_packet_size of the packet before (5.0 to 8.0).
         compression: whether zlib and zstd are known.
     """
 
@@ -42,6 +43,7 @@ class Generation:
     packet: type[WireRecord]
     zero_in_packets: bool
     sync_is_bare: bool
+    stale_sizes: bool
     compression: bool
 
 
@@ -53,15 +55,15 @@ def _generation(
     *,
     compression: bool = True,
 ) -> Generation:
-    newest_packet = packet is MultifdPacket9
     return Generation(
         name=name,
         first=first,
         policy=policy,
         init=MultifdInit2018 if packet is MultifdPacket2018 else MultifdInit,
         packet=packet,
-        zero_in_packets=newest_packet,
-        sync_is_bare=newest_packet,
+        zero_in_packets=packet is MultifdPacket9,
+        sync_is_bare=first >= (9, 2),
+        stale_sizes=(5, 0) <= first < (8, 1),
         compression=compression,
     )
 
@@ -73,7 +75,8 @@ GENERATIONS: Final = (
     _generation("7.0 to 8.0", (7, 0), EACH_SECTION, MultifdPacket7),
     _generation("8.1 to 8.2", (8, 1), ROUNDS_8_1, MultifdPacket7),
     _generation("9.0", (9, 0), ROUNDS_8_1, MultifdPacket9),
-    _generation("9.1 to 9.2", (9, 1), ROUNDS_9_1, MultifdPacket9),
+    _generation("9.1", (9, 1), ROUNDS_9_1, MultifdPacket9),
+    _generation("9.2", (9, 2), ROUNDS_9_1, MultifdPacket9),
     _generation("10.0 to 11.1", (10, 0), ROUNDS_10_0, MultifdPacket9),
 )
 

@@ -132,6 +132,7 @@ class MultifdLayout:
             _PACKET_PAGES_2018 if self._old else pages_per_packet(guest.page_size_len)
         )
         self._packet_num = 0
+        self._last_sizes = [0] * len(outputs)  # of the last packet with pages; each channel's own
         self._block: int | None = None
         self._pages: list[Indices] = []
         self._held = 0
@@ -216,6 +217,7 @@ class MultifdLayout:
         payload = b""
         if normal:
             payload = self._encoders[channel].encode(pages[:normal].tobytes())
+            self._last_sizes[channel] = len(payload)
         offsets = np.zeros(self._packet_pages, OFFSET_DTYPE)
         offsets[: len(indices)] = indices * self._guest.page_size_len
         header = self._header(
@@ -303,22 +305,24 @@ class MultifdLayout:
             self._stream.word(RamSaveFlag.MULTIFD_FLUSH)
 
     def _sync_packet(self, channel: int) -> None:
-        header = self._header(
-            flags=int(MultifdFlag.SYNC),
-            normal=0,
-            zero=0,
-            next_packet_size=0,
-            number=self._next_number(),
-            ramblock=b"",
-            pages_alloc=0 if self._generation.sync_is_bare else self._packet_pages,
-        )
-        data = header + bytes(self._packet_pages * np.dtype(OFFSET_DTYPE).itemsize)
+        number = self._next_number()
+        rest = bytes(self._packet_pages * np.dtype(OFFSET_DTYPE).itemsize)
 
-        def job(_channel: int) -> Write:
-            return lambda: self._outputs[channel].append(data)
+        def write() -> None:
+            header = self._header(
+                flags=int(MultifdFlag.SYNC),
+                normal=0,
+                zero=0,
+                next_packet_size=self._last_sizes[channel] if self._generation.stale_sizes else 0,
+                number=number,
+                ramblock=b"",
+                pages_alloc=0 if self._generation.sync_is_bare else self._packet_pages,
+            )
+            data = header + rest
+            self._outputs[channel].append(data)
+            self._counters.add(transferred=len(data), multifd_bytes=len(data))
 
-        self._channels.submit(job, channel=channel)
-        self._counters.add(transferred=len(data), multifd_bytes=len(data))
+        self._channels.submit(lambda _channel: write, channel=channel)
 
 
 def normal_pages_first(
