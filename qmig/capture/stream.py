@@ -24,8 +24,9 @@ from qmig.capture.page_size import (
     page_size_of_machine,
 )
 from qmig.capture.page_size_probe import probed_page_size
-from qmig.capture.ram import BlockListReader, PageRecordReader, text_of
+from qmig.capture.ram import BlockListReader, PageRecordReader
 from qmig.capture.records import Opaque, PageBatch, Record
+from qmig.capture.section_heads import continued_section, opened_section
 from qmig.capture.sections import (
     Command,
     Configuration,
@@ -48,9 +49,7 @@ from qmig.wire.framing import (
     EofRecord,
     FileHeader,
     FooterRecord,
-    PartHead,
     QemuVmSection,
-    SectionHead,
 )
 from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.ram import RAM_SAVE_VERSION
@@ -232,7 +231,8 @@ class StreamWalk:
             if kind in _OPENING:
                 yield from self._section(cursor, self._opened(cursor))
             elif kind in _CONTINUING:
-                yield from self._section(cursor, self._continued(cursor))
+                opened = continued_section(cursor, self._handlers, in_package=self._in_package)
+                yield from self._section(cursor, opened)
             elif kind == QemuVmSection.COMMAND:
                 yield from self._command(cursor)
             else:
@@ -256,62 +256,17 @@ class StreamWalk:
         return f"the section before it is {rows[-1].idstr!r}" if rows else None
 
     def _opened(self, cursor: Cursor) -> tuple[Record, Section]:
-        start = cursor.offset
-        head = read_record(cursor, SectionHead, what="section header")
-        idstr = text_of(head.idstr)
-        if not head.idstr:
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start + 5,
-                record="section header",
-                field="idstr",
-                expected="a name",
-                found="an empty one",
-            )
         if len(self.sections.rows) >= MAX_SECTIONS:
             raise LimitExceededError(
                 path=cursor.name,
-                offset=start,
+                offset=cursor.offset,
                 record="section header",
                 expected=f"at most {MAX_SECTIONS} sections",
                 found="one more",
             )
-        section = Section(
-            QemuVmSection(head.type),
-            head.section_id,
-            idstr,
-            head.instance_id,
-            head.version_id,
-            start,
-            in_package=self._in_package,
-        )
-        self._handlers[head.section_id] = section
-        return Record(start, cursor.offset - start, "section header", head), section
-
-    def _continued(self, cursor: Cursor) -> tuple[Record, Section]:
-        start = cursor.offset
-        head = read_record(cursor, PartHead, what="section header")
-        opened = self._handlers.get(head.section_id)
-        if opened is None:
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start + field_table(PartHead)["section_id"][0],
-                record="section header",
-                field="section_id",
-                expected="the id of an earlier START section"
-                + (f" ({', '.join(map(str, sorted(self._handlers)))})" if self._handlers else ""),
-                found=str(head.section_id),
-            )
-        section = Section(
-            QemuVmSection(head.type),
-            head.section_id,
-            opened.idstr,
-            opened.instance_id,
-            opened.version_id,
-            start,
-            in_package=self._in_package,
-        )
-        return Record(start, cursor.offset - start, "section header", head), section
+        record, section = opened_section(cursor, in_package=self._in_package)
+        self._handlers[section.section_id] = section
+        return record, section
 
     def _section(self, cursor: Cursor, opened: tuple[Record, Section]) -> Iterator[Item]:
         record, section = opened
