@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,7 +24,7 @@ _CHECK_PAGES: Final = 65536
 _POOL: Final = BufferPool()
 
 
-class RamBlockView:
+class RamBlockView(ABC):
     """The final memory of one block.
 
     Args:
@@ -112,20 +113,20 @@ class RamBlockView:
             for first in range(0, pages, _CHECK_PAGES)
         )
 
+    @abstractmethod
     def present(self, first: int, count: int) -> Flags:
         """Tell which pages the capture holds: bool, shape (count,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def known_zero(self, first: int, count: int) -> Flags:
         """Tell which pages are zero by what the capture says of them, unread.
 
         Others may hold zeros all the same. A page that the capture does not hold is not zero.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _fill_pages(self, out: Pages, first: int) -> None:
         """Write all of `out`; pages that are missing become zero."""
-        raise NotImplementedError
 
     def _check_present(self, first: int, count: int, missing: Missing) -> None:
         """Raise for the first page that is missing, unless zeros are wanted for them."""
