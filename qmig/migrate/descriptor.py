@@ -33,6 +33,9 @@ _HINTS: Final = {
 }
 
 
+_BYTE_FORMATS: Final = frozenset("bBc")  # others are few and short
+
+
 class DescriptorClosedError(Exception):
     """It takes no new writes."""
 
@@ -96,8 +99,15 @@ def byte_view(data: Buffer) -> memoryview:
     Args:
         data: a buffer; one that is not contiguous (a slice with a step) is copied.
     """
-    view = memoryview(data)
-    return PickleBuffer(view).raw() if view.c_contiguous else memoryview(view.tobytes())
+    if isinstance(data, memoryview):
+        # No view may hang on another view: where an exception keeps both in a cycle, the collector
+        # takes the lower one away under the upper one, and the process crashes (Python 3.11).
+        plain = data.c_contiguous and data.nbytes and data.format in _BYTE_FORMATS
+        return data.cast("B") if plain else memoryview(data.tobytes())
+    with memoryview(data) as view:
+        if not view.c_contiguous:
+            return memoryview(view.tobytes())
+    return PickleBuffer(data).raw()
 
 
 def pwrite_all(fd: int, view: memoryview, offset: int) -> None:
