@@ -1,5 +1,6 @@
 """What a command ends with, whatever it raises."""
 
+import signal
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -8,10 +9,15 @@ import pytest
 from qmig.cli.guard import code_of, guarded
 from qmig.errors import (
     MalformedStreamError,
+    OutputClosedError,
+    OutputError,
+    OutputRefusedError,
     SourceError,
     TruncatedStreamError,
     UnsupportedStreamError,
+    WriterError,
 )
+from qmig.migrate.interrupt import StopRequested
 
 BAD = MalformedStreamError(offset=16, record="thing", expected="1", found="2", path="f")
 CUT = TruncatedStreamError(offset=16, record="thing", wanted_len=4, available_len=1, path="f")
@@ -33,7 +39,13 @@ def raising(error: BaseException) -> Callable[[], NoReturn]:
         (CUT, 1, "expected 4 bytes, found end of data after 1"),
         (UNSUPPORTED, 3, "thing"),
         (MISSING, 3, "qmig: f: cannot open"),
+        (WriterError("cannot be"), 2, "qmig: cannot be"),
+        (OutputRefusedError("exists already", path="f", hint="force"), 2, "f: exists already"),
+        (OutputError("is full", path="f"), 3, "qmig: f: is full"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (StopRequested(signal.SIGINT), 130, "stopped by SIGINT"),
+        (StopRequested(signal.SIGTERM), 143, "stopped by SIGTERM"),
+        (StopRequested(signal.SIGHUP), 129, "stopped by SIGHUP"),
         (ZeroDivisionError("by \x1b[31m zero\nsecond line"), 70, "ZeroDivisionError"),
         (MemoryError(), 70, "MemoryError"),
         (RecursionError("deep"), 70, "RecursionError"),
@@ -64,6 +76,11 @@ def test_a_bug_says_where_and_more_when_asked(
     _, err = capfd.readouterr()
     assert "test_guard.py:" in err.splitlines()[0]
     assert "Traceback" in err
+
+
+def test_reader_that_is_gone_is_nothing_to_complain_of(capfd: pytest.CaptureFixture[str]) -> None:
+    assert guarded(raising(OutputClosedError("closed", path="-"))) == 141
+    assert capfd.readouterr() == ("", "")
 
 
 def test_code_of_a_fine_command() -> None:
