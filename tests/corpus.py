@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from fixtures.library import Fixture, load_manifest, unpack
+from fixtures.catalogue import Fixture, load_manifest, unpack
 from qmig.capture.capture import Capture
 from qmig.capture.channel import ChannelWalk, Packet
 from qmig.capture.container import Container, Role

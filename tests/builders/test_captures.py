@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.library import Fixture, load_manifest, unpack
+from fixtures.catalogue import Fixture, load_manifest, unpack
 from tests.builders import mapped_ram, ram, walk_main, xbzrle
 from tests.builders.primitives import u32, u64
 from tests.builders.walk_multifd import Channel, read_channel

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.catalogue import Fixture, load_manifest, unpack
 from fixtures.handmade.__main__ import RECIPES, entry
 from fixtures.handmade.recipe import Handmade
-from fixtures.library import Fixture, load_manifest, unpack
 from tests.builders import commands, framing, libvirt, ram, walk_main
 from tests.builders.guest import truth
 from tests.builders.multifd import DeviceStatePacket

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import qmig
-from fixtures.library import MANIFEST, TruthRange
+from fixtures.catalogue import MANIFEST, TruthRange
 from qmig.capture.ram_view import RamBlockView
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES, each_fixture

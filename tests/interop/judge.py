@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import qmig
-from fixtures.library import Fixture, load_manifest, unpack
+from fixtures.catalogue import Fixture, load_manifest, unpack
 from fixtures.store import add_entries
 from qmig.capture.capture import resumed_walk
 from qmig.capture.channel import ChannelWalk

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import qmig
-from fixtures.library import Truth, TruthRange
+from fixtures.catalogue import Truth, TruthRange
 from fixtures.recipes.common import pc_ram
 from fixtures.recorder.firmware.image import PASS_ADDR, load_image
 from fixtures.recorder.machine import Machine

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.library import Truth
+from fixtures.catalogue import Truth
 from fixtures.recorder.errors import RecordError
 from fixtures.recorder.firmware.image import load_image
 from fixtures.recorder.libvirt import DOMAIN

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import qmig
-from fixtures.library import TruthBlock, TruthRange
+from fixtures.catalogue import TruthBlock, TruthRange
 from fixtures.recipes import RECIPES
 from fixtures.recorder.errors import RecordError
 from fixtures.recorder.firmware.image import load_image

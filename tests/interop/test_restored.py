@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 import qmig
-from fixtures.library import Fixture
+from fixtures.catalogue import Fixture
 from fixtures.recipes import RECIPES
 from fixtures.recorder.errors import RecordError
 from fixtures.recorder.machine import Machine

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import qmig
-from fixtures.library import Fixture
+from fixtures.catalogue import Fixture
 from tests.oracle import MainWalk, Section
 from tests.oracle_channel import page_size_of
 from tests.oracle_memory import read_memory

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 import qmig
-from fixtures.library import Fixture
+from fixtures.catalogue import Fixture
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES
 from tests.migrate.saved import devices, in_order, page_size, ram_by_qmig, release

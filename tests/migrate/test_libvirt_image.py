@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import qmig
-from fixtures.library import Truth
+from fixtures.catalogue import Truth
 from qmig.capture.container import LibvirtImage as ReadImage
 from qmig.capture.container import open_container
 from qmig.errors import WriterError
