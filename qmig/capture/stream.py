@@ -403,6 +403,9 @@ class StreamWalk:
             )
         capabilities = self.configuration.capabilities if self.configuration else None
         known = self.configuration is not None
+        if self.page_size is None and "mapped-ram" in (capabilities or ()):
+            # A header with another page size would give wrong pages: QEMU 10.0 loads it in silence.
+            self._look_ahead(cursor.offset)
         reader = BlockListReader(
             cursor,
             mapped="mapped-ram" in (capabilities or ()) if known else None,

@@ -14,6 +14,8 @@ BLOCK_MAX_LEN: Final = 128 * 1024  # plain bytes of one block at most
 _BLOCK_HEAD_LEN: Final = 3
 _CHECKSUM_LEN: Final = 4
 _MAGIC: Final = 0xFD2FB528
+_MAGIC_LEN: Final = 4
+_SKIPPABLE_HEAD_LEN: Final = 8
 _SKIPPABLE_MAGIC: Final = 0x184D2A50
 _RLE: Final = 1
 _RESERVED: Final = 3
@@ -99,15 +101,17 @@ class ZstdBlockScanner:
         return _BLOCK_HEAD_LEN
 
     def _frame_head(self, head: bytes) -> int:
-        if len(head) < 8:  # magic and the longest fixed part of what follows it
+        if len(head) <= _MAGIC_LEN:
             return self._short_frame_head(head)
-        magic = int.from_bytes(head[:4], "little")
+        magic = int.from_bytes(head[:_MAGIC_LEN], "little")
         if magic & 0xFFFFFFF0 == _SKIPPABLE_MAGIC:
-            self._skip_len = int.from_bytes(head[4:8], "little")
-            return 8
+            if len(head) < _SKIPPABLE_HEAD_LEN:
+                return 0
+            self._skip_len = int.from_bytes(head[_MAGIC_LEN:_SKIPPABLE_HEAD_LEN], "little")
+            return _SKIPPABLE_HEAD_LEN
         if magic != _MAGIC:
             raise ZstdFrameError("no zstd frame begins here")
-        descriptor = head[4]
+        descriptor = head[_MAGIC_LEN]
         single_segment = bool(descriptor & 0x20)
         content_size_len = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
         head_len = 5 + (not single_segment) + (0, 1, 2, 4)[descriptor & 3] + content_size_len
@@ -119,6 +123,6 @@ class ZstdBlockScanner:
 
     def _short_frame_head(self, head: bytes) -> int:
         magics = {_MAGIC, *range(_SKIPPABLE_MAGIC, _SKIPPABLE_MAGIC + 16)}
-        if not any(magic.to_bytes(4, "little").startswith(head[:4]) for magic in magics):
+        if not any(magic.to_bytes(4, "little").startswith(head[:_MAGIC_LEN]) for magic in magics):
             raise ZstdFrameError("no zstd frame begins here")
         return 0
