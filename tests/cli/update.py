@@ -20,7 +20,7 @@ described in [json/inspect.md](json/inspect.md) and [json/save.md](json/save.md)
 | 0 | fine |
 | 1 | the input is damaged or cut short; what can be read of it is shown |
 | 2 | the command line is wrong, or asks for what a format cannot express |
-| 3 | could not judge: the file cannot be read, is of another kind, or not supported; or the output cannot be written |
+| 3 | the input cannot be read, or is of another kind; or the output cannot be written |
 | 70 | a bug in qmig; `QMIG_DEBUG=1` shows the traceback |
 | 130 | interrupted (143 by SIGTERM, 129 by SIGHUP); nothing unfinished is left behind |
 | 141 | the reader of the output went away |
