@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qmig.conversion import skeleton_of
 from qmig.errors import WriterError
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from qmig.migrate.synthetic_content import Shares
     from qmig.wire.libvirt import QemuSaveFormat
 
-_DEFAULT_PAGE_LEN = 4096
-RAM_ALONE = "RAM alone: no configuration and no device state; see docs/interop.md on loading it"
+_DEFAULT_PAGE_LEN: Final = 4096
+_RAM_ALONE: Final = "RAM alone: no device state"
+_NO_MACHINE: Final = (
+    "no configuration either: QEMU loads it with -global migration.send-configuration=off"
+)
 
 
 @dataclass
@@ -96,16 +99,24 @@ def captured_source(
 
 @contextmanager
 def dumped_source(
-    dumps: Mapping[str, str | os.PathLike[str]], page_size_len: int | None = None
+    dumps: Mapping[str, str | os.PathLike[str]],
+    page_size_len: int | None = None,
+    *,
+    machine: str | None = None,
 ) -> Iterator[GuestSource]:
     """Give a guest of raw dumps alone.
+
+    Args:
+        dumps: block name -> file, in the order of the block list.
+        page_size_len: bytes of a target page; None: 4096.
+        machine: machine type for the configuration section; None: there is none.
 
     Raises:
         SourceError: a file cannot be opened.
         WriterError: its length is no multiple of the page.
     """
     with DumpGuest(dumps, page_size_len or _DEFAULT_PAGE_LEN) as guest:
-        yield GuestSource("dumps", guest, Skeleton(), remarks=[RAM_ALONE])
+        yield GuestSource("dumps", guest, Skeleton(machine=machine), remarks=[_alone(machine)])
 
 
 @contextmanager
@@ -116,6 +127,7 @@ def synthetic_source(
     shares: Shares,
     workload: Workload,
     page_size_len: int | None = None,
+    machine: str | None = None,
 ) -> Iterator[GuestSource]:
     """Give the built-in guest, running if its workload does anything; it is stopped at the end.
 
@@ -130,13 +142,18 @@ def synthetic_source(
         page_size_len=page_size_len or _DEFAULT_PAGE_LEN,
     )
     runs = workload.dirty_pages_per_s > 0
-    source = GuestSource("synthetic", guest, Skeleton(), static=not runs, remarks=[RAM_ALONE])
+    skeleton = Skeleton(machine=machine)
+    source = GuestSource("synthetic", guest, skeleton, static=not runs, remarks=[_alone(machine)])
     try:
         if runs:
             guest.start()
         yield source
     finally:
         guest.stop()
+
+
+def _alone(machine: str | None) -> str:
+    return _RAM_ALONE if machine else f"{_RAM_ALONE}, and {_NO_MACHINE}"
 
 
 def libvirt_options(

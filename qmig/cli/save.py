@@ -13,7 +13,7 @@ from qmig.api import multifd_compression, output_format, save_format
 from qmig.capture.capture import open_capture
 from qmig.errors import SourceError, WriterError
 from qmig.guest_source import captured_source, dumped_source, libvirt_options, synthetic_source
-from qmig.limits import MAX_LIBVIRT_DATA_LEN, MIB
+from qmig.limits import MAX_LIBVIRT_DATA_LEN, MAX_MACHINE_NAME_LEN, MIB
 from qmig.migrate.interrupt import StopOnSignals
 from qmig.migrate.migrator import MigrationOptions
 from qmig.migrate.stream_output import STANDARD_OUTPUT, names_stream
@@ -103,10 +103,18 @@ def _check_source(request: SaveRequest) -> None:
             raise WriterError(f"{given[0]} is for the synthetic guest, and a source is given")
     elif request.offset is not None:
         raise WriterError("--offset says where SOURCE begins, and there is none")
+    _check_dumps(request)
+
+
+def _check_dumps(request: SaveRequest) -> None:
     names = [name for name, _ in request.dumps]
     for name in names:
         if names.count(name) > 1:
             raise WriterError(f"RAM block {name!r} is given twice")
+    if request.machine is not None and _captures(request):
+        raise WriterError("--machine is for RAM alone; a capture has a machine type of its own")
+    if request.machine is not None and not 1 <= len(request.machine) <= MAX_MACHINE_NAME_LEN:
+        raise WriterError(f"--machine: a name has 1 to {MAX_MACHINE_NAME_LEN} characters")
     if request.dumps and request.offset is not None and not _captures(request):
         raise WriterError("--offset says where a stream begins, and there are raw dumps alone")
 
@@ -220,7 +228,9 @@ def _source(request: SaveRequest) -> Iterator[GuestSource]:
             )
             yield stack.enter_context(captured_source(capture, dumps))
         elif dumps:
-            yield stack.enter_context(dumped_source(dumps, request.page_size_len))
+            yield stack.enter_context(
+                dumped_source(dumps, request.page_size_len, machine=request.machine)
+            )
         else:
             yield stack.enter_context(_synthetic(request))
 
@@ -244,6 +254,7 @@ def _synthetic(request: SaveRequest) -> Iterator[GuestSource]:
         shares=_shares(wanted),
         workload=workload,
         page_size_len=page_size_len,
+        machine=request.machine,
     ) as source:
         source.remarks.insert(0, f"no source is given: the synthetic guest is saved, seed {seed}")
         yield source

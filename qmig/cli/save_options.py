@@ -77,6 +77,7 @@ class SaveRequest(NamedTuple):
     libvirt_cookie: str | None
     dumps: list[tuple[str, str]]
     devices_from: list[str]
+    machine: str | None
     page_size_len: int | None
     offset: int | None
     synthetic: SyntheticRequest
@@ -185,6 +186,14 @@ def save_command(
             help="Take devices, and RAM that no dump gives, from here; again for more files.",
         ),
     ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Record this machine type, where RAM is saved alone; else QEMU must be told "
+            "that there is none.",
+        ),
+    ] = None,
     page_size_len: Annotated[
         int | None,
         typer.Option(
@@ -290,6 +299,7 @@ def save_command(
         libvirt_cookie=libvirt_cookie,
         dumps=[named_file(text) for text in ram or []],
         devices_from=devices_from or [],
+        machine=machine,
         page_size_len=page_size_len,
         offset=offset,
         synthetic=SyntheticRequest(

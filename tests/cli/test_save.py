@@ -72,6 +72,17 @@ def test_nothing_given_saves_the_synthetic_guest(qmig: Run, tmp_path: Path) -> N
     assert "mapped-ram since 9.0" in shown.out
 
 
+def test_machine_type_of_ram_alone(qmig: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = qmig(["save", *SMALL, "--machine", "pc-i440fx-10.0", "--fixed-ram", out])
+    assert result.code == 0
+    assert "send-configuration" not in result.err
+    with library.open_capture(out) as capture:
+        assert capture.stream.configuration is not None
+        assert capture.stream.configuration.machine == "pc-i440fx-10.0"
+        assert capture.stream.configuration.capabilities == ("mapped-ram",)
+
+
 def test_seed_and_shares_determine_the_synthetic_guest(qmig: Run, tmp_path: Path) -> None:
     def make(name: str, *options: str) -> dict[str, Any]:
         out = tmp_path / name
@@ -291,6 +302,8 @@ def test_reader_that_goes_away(ordinary: Path) -> None:
         (["--stream", "OUT", "--devices-from", "SOURCE"], "add --ram"),
         (["--stream", "OUT", "--offset", "4096"], "there is none"),
         (["--stream", "OUT", "--ram", "pc.ram=DUMP", "--offset", "0"], "raw dumps alone"),
+        (["SOURCE", "--stream", "OUT", "--machine", "pc"], "a machine type of its own"),
+        (["--stream", "OUT", "--machine", ""], "1 to 255"),
         (["--stream", "OUT", "--ram", "pc.ram"], "NAME=FILE"),
         (["--stream", "OUT", "--ram", "a=DUMP", "--ram", "a=DUMP"], "given twice"),
         (["--stream", "OUT", "--ram", "pc.ram=DUMP"], "5000 bytes is no multiple of the page"),
