@@ -48,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run one test after the other where QEMUs are started: each keeps a processor busy."""
+    return 0 if config.getoption("--qemus") else None
+
+
 def _without_qemu(config: pytest.Config, reason: str) -> None:
     """Skip the test that needs a QEMU, or fail it where none may be missing."""
     if config.getoption("--require-qemu") or os.environ.get("CI") == "true":

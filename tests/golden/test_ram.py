@@ -142,8 +142,8 @@ def manifest_names() -> set[str]:
 def test_every_fixture_of_the_manifest_is_exercised(test: str) -> None:
     here = Path(__file__).parent
     listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider",
-         str(here / test)],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n0",
+         "-p", "no:cacheprovider", str(here / test)],
         capture_output=True, text=True, check=True, cwd=here.parent.parent,
     )  # fmt: skip
     collected = {line.partition("[")[2].removesuffix("]") for line in listed.stdout.splitlines()}
