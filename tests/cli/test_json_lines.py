@@ -24,8 +24,10 @@ def no_progress(container: Container, offset: int) -> None:
     assert offset > 0, container.path
 
 
-def lines_of(paths: list[Path], **options: int) -> tuple[list[Line], list[qmig.StreamError]]:
-    with qmig.open_capture(*paths, **options) as capture:
+def lines_of(
+    paths: list[Path], offset: int | None = None
+) -> tuple[list[Line], list[qmig.StreamError]]:
+    with qmig.open_capture(*paths, offset=offset) as capture:
         lines = RecordLines(capture, no_progress)
         return [json.loads(text) for text in lines], lines.errors
 
