@@ -27,6 +27,7 @@ class Model:
         default_factory=lambda: MainStream("8.2", "pc-i440fx-8.2", page_size=SIZE)
     )
     pages: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    zeros: dict[tuple[str, int], bool] = field(default_factory=dict)
     records: bytes = b""
     current: str = ""
 
@@ -55,6 +56,7 @@ class Model:
         else:
             self.records += ram.page(addr, data, name)
         self.pages[block, page] = data
+        self.zeros[block, page] = kind == "zero"
 
     def finish(self, path: Path) -> None:
         """Write the stream."""
@@ -110,6 +112,17 @@ def test_reads_give_what_was_sent_last(
         for block, length in BLOCKS.items():
             sent_pages = sum(key[0] == block for key in model.pages)
             assert capture.ram[block].missing_pages() == length // SIZE - sent_pages
+        check_known_zero(capture, model)
+
+
+def check_known_zero(capture: qmig.Capture, model: Model) -> None:
+    """Zero records are known to be zero without a look; what was not sent is not."""
+    for block, low in (("small", 0), ("big", CHUNK_PAGES - 20)):
+        count = min(40, BLOCKS[block] // SIZE - low)
+        known = capture.ram[block].known_zero(low, count).tolist()
+        assert known == [model.zeros.get((block, low + i), False) for i in range(count)]
+        present = capture.ram[block].present(low, count).tolist()
+        assert present == [(block, low + i) in model.pages for i in range(count)]
 
 
 def check_read(capture: qmig.Capture, model: Model, block: str, addr: int, length: int) -> None:
@@ -258,6 +271,8 @@ def test_mapped_pages_count_where_their_bit_is_set(tmp_path: Path, file_offset: 
         for addr in (0, 4095, 4096, 62 * 4096 + 7, 64 * 4096 - 1):
             assert view.read(addr, 9000) == expected[addr : addr + 9000]
         assert view.missing_pages() == 0
+        known = view.known_zero(0, 100).tolist()
+        assert known == [i not in set_pages for i in range(100)]
         assert capture.ram["empty"].read(0, 8 * 4096) == bytes(8 * 4096)
 
 

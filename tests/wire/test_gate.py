@@ -1,6 +1,7 @@
 """Errors of the gate: their type, and the byte and field that they name."""
 
 import pytest
+from construct import Int8ub, Int32ub
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from qmig.limits import MAX_MACHINE_NAME_LEN
 from qmig.wire.framing import ConfigurationRecord, SectionHead
 from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.multifd import MultifdInit, MultifdPacket9
-from qmig.wire.record import WireRecord
+from qmig.wire.record import WireRecord, constant, wire
 from tests.sources import BytesSource
 from tests.wire.triples import TRIPLES, Triple
 
@@ -68,6 +69,21 @@ def test_a_wrong_constant_is_named_with_its_field_and_byte(triple: Triple, field
     value = triple.values[field]
     assert error.expected == (f"0x{value:x}" if isinstance(value, int) else repr(value))
     assert str(error).startswith(f"vm.sav: 0x{START + offset:08x} it: {field}: expected ")
+
+
+class LateMark(WireRecord):
+    """A record whose constant does not come first."""
+
+    before: int = wire(Int32ub, "anything")
+    mark: int = constant(0x7E, Int8ub, "a mark")
+
+
+def test_a_wrong_constant_further_back_is_named_at_its_byte() -> None:
+    with pytest.raises(MalformedStreamError) as caught:
+        read_record(cursor_at(bytes.fromhex("0000000a7f")), LateMark, what="it")
+    error = caught.value
+    assert (error.offset, error.field) == (START + 4, "mark")
+    assert (error.expected, error.found) == ("0x7e", "7f")
 
 
 def test_a_packet_whose_magic_is_wrong_prints_as_documented() -> None:
