@@ -60,7 +60,8 @@ def places_of(files: list[Path]) -> list[Places]:
             for item in items:
                 note_item(places, item)
             if container.role is Role.CHANNEL:
-                places.whole.add(min(places.boundaries - {0}))  # behind the initial packet
+                # Behind the initial packet; 25 bytes are one of 3.x.
+                places.whole |= {min(places.boundaries - {0}), 25}
     return [found[str(path)] for path in files]
 
 
