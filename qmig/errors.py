@@ -20,6 +20,13 @@ The text of each is one line: file, byte offset, record, field, expected, found,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qmig.faults import Fault
+
 
 class QmigError(Exception):
     """Base of all errors of qmig; its text is one line for people."""
@@ -55,6 +62,8 @@ class StreamError(QmigError):
         expected: what the format wants there.
         found: what stood there.
         hint: what the user can do, or None.
+        fault: the cause, by the name that a rule knows it by; None where no rule does.
+        values: what the message of a QEMU about it is made from.
     """
 
     def __init__(
@@ -67,8 +76,12 @@ class StreamError(QmigError):
         field: str | None = None,
         path: str | None = None,
         hint: str | None = None,
+        fault: Fault | None = None,
+        values: Mapping[str, int | str] | None = None,
     ) -> None:
         super().__init__(record)
+        self.fault = fault
+        self.values = values or {}
         self.path = path
         self.offset = offset
         self.record = record
@@ -102,6 +115,8 @@ class TruncatedStreamError(StreamError):
         field: str | None = None,
         path: str | None = None,
         hint: str | None = None,
+        fault: Fault | None = None,
+        values: Mapping[str, int | str] | None = None,
     ) -> None:
         super().__init__(
             offset=offset,
@@ -111,6 +126,8 @@ class TruncatedStreamError(StreamError):
             expected=f"{wanted_len} bytes",
             found=f"end of data after {available_len}",
             hint=hint,
+            fault=fault,
+            values=values,
         )
         self.wanted_len = wanted_len
         self.available_len = available_len

@@ -1,0 +1,10 @@
+"""QM5xx: what wraps a stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from qmig.checks.rule import Rule
+
+RULES: Final[tuple[Rule, ...]] = ()

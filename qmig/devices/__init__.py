@@ -1,0 +1,1 @@
+"""Device state, decoded by the description that the stream carries of it."""
