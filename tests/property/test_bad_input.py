@@ -9,7 +9,6 @@ borders. Both try the same each time.
 
 import re
 import resource
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +29,9 @@ from qmig.render.report import build_report
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES, each_fixture, streams
 from tests.property.damage import Damage, Places
+from tests.property.patience import soon
 
 CASES = 200
-MOST_SECONDS = 15.0  # of one case; the slowest takes about one on a machine with nothing to do
 READ_LEN = 64 * 1024
 MEMORY_LEN = 512 << 20  # of address space, on top of what the tests hold and of the files mapped
 
@@ -92,18 +91,17 @@ def examined(files: list[Path], *, at_ram: bool = True) -> tuple[list[QmigError]
     Returns:
         The errors, the sections that were read, and whether something stands behind the end.
     """
-    started = time.monotonic()
     trailing = False
-    try:
-        with qmig.open_capture(*files) as capture:
-            look_at(capture, at_ram=at_ram)
-            found: list[QmigError] = list(capture.errors)
-            rows = whole_rows(capture)
-            walk = capture.survey.walk
-            trailing = walk is not None and walk.trailing is not None
-    except QmigError as error:
-        found, rows = [error], []
-    assert time.monotonic() - started < MOST_SECONDS
+    with soon():
+        try:
+            with qmig.open_capture(*files) as capture:
+                look_at(capture, at_ram=at_ram)
+                found: list[QmigError] = list(capture.errors)
+                rows = whole_rows(capture)
+                walk = capture.survey.walk
+                trailing = walk is not None and walk.trailing is not None
+        except QmigError as error:
+            found, rows = [error], []
     for what in found:
         assert_one_line(what)
     return found, rows, trailing
