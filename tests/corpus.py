@@ -59,6 +59,7 @@ def streams(
                 page_size_len=capture.given_page_size_len,
                 careful=careful,
                 resumes=before,
+                description_end=container.description_end,
             )
             yield container, walk.records()
             before = walk

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from qmig.capture.container import Container, Role, open_container
 from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     PathLike = str | os.PathLike[str]
 
+_MOST_FOREIGN: Final = 4  # vmdescriptions of other streams behind this one that are passed over
+
 
 class Channel:
     """One multifd channel of a capture.
@@ -49,7 +51,7 @@ class Channel:
 
 
 class Survey:
-    """What one pass over all files of a capture found.
+    """What one pass over all files of a capture found; empty until it is filled.
 
     Attributes:
         walk: the walk over the main stream; None where there is none.
@@ -60,21 +62,30 @@ class Survey:
         run_state: QEMU's word for the state of the guest; None where the stream has none.
     """
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self) -> None:
         self.walk: StreamWalk | None = None
         self.statistics = RamStatistics()
         self.channels: list[Channel] = []
         self.resumed: list[StreamWalk] = []
         self.preempts: list[PreemptWalk] = []
         self.run_state: str | None = None
+        self._progress: Callable[[Container, int], None] | None = None
+
+    @classmethod
+    def of(cls, capture: Capture) -> Self:
+        """Make the pass over all files of a capture."""
+        survey = cls()
+        survey._make(capture)  # of this class
+        return survey
+
+    def _make(self, capture: Capture) -> None:
         self._progress = capture.progress
         if capture.main is not None:
-            self.walk = capture.new_walk()
-            self._count(self.walk.records(), capture.main)
+            self.walk = self._walked(capture, capture.main)
             if self._guessed(self.walk) and capture.make_seekable():
                 # The vmdescription at the end knows what had to be guessed on the way there.
-                self.walk, self.statistics = capture.new_walk(), RamStatistics()
-                self._count(self.walk.records(), capture.main)
+                self.walk = self._walked(capture, capture.main)
+            self._without_foreign_description(capture, capture.main)
             for container in capture.recovery_files:
                 resumed = resumed_walk(container, self.resumed[-1] if self.resumed else self.walk)
                 self.resumed.append(resumed)
@@ -88,6 +99,31 @@ class Survey:
         for container in capture.channel_files:
             self.channels.append(self._channel(capture, container))
         self.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
+
+    def _walked(self, capture: Capture, main: Container) -> StreamWalk:
+        self.statistics, self.run_state = RamStatistics(), None
+        walk = capture.new_walk()
+        self._count(walk.records(), main)
+        return walk
+
+    def _without_foreign_description(self, capture: Capture, main: Container) -> None:
+        """Walk again where the vmdescription that was believed may be that of another stream.
+
+        What an older, longer stream has left behind this one has a description of its own, and
+        the search from behind finds that one first. What comes farther without it is right.
+        """
+        for _ in range(_MOST_FOREIGN):
+            walk, statistics, run_state = self.walk, self.statistics, self.run_state
+            foreign = walk.foreign_description if walk else None
+            if walk is None or foreign is None:
+                return
+            before, main.description_end = main.description_end, foreign
+            again = self._walked(capture, main)
+            if again.error is not None and again.end_offset <= walk.end_offset:
+                main.description_end = before
+                self.statistics, self.run_state = statistics, run_state
+                return
+            self.walk = again
 
     @staticmethod
     def _guessed(walk: StreamWalk) -> bool:
@@ -182,11 +218,12 @@ class Capture:
 
     # -- one pass over everything -----------------------------------------------------------------
 
-    def new_walk(self, *, careful: bool = False) -> StreamWalk:
+    def new_walk(self, *, careful: bool = False, resync: bool = False) -> StreamWalk:
         """Return a new walk over the main stream, which has not begun.
 
         Args:
             careful: read each page record through its schema.
+            resync: go on behind damage where the format gives a safe place.
 
         Raises:
             SourceError: there is no main stream.
@@ -197,6 +234,8 @@ class Capture:
             main.stream_offset,
             page_size_len=self.given_page_size_len,
             careful=careful,
+            resync=resync,
+            description_end=main.description_end,
         )
 
     def _main(self) -> Container:
@@ -219,7 +258,7 @@ class Capture:
     @cached_property
     def survey(self) -> Survey:
         """The pass over all files; it is made once."""
-        return Survey(self)
+        return Survey.of(self)
 
     @property
     def stream(self) -> StreamWalk:
@@ -397,9 +436,9 @@ def open_capture(
     return Capture(containers, page_size_len=page_size_len, offset=offset)
 
 
-def resumed_walk(container: Container, before: StreamWalk) -> StreamWalk:
+def resumed_walk(container: Container, before: StreamWalk, *, resync: bool = False) -> StreamWalk:
     """Return a new walk over a connection that resumed the one of `before`."""
-    return StreamWalk(container.source, container.stream_offset, resumes=before)
+    return StreamWalk(container.source, container.stream_offset, resync=resync, resumes=before)
 
 
 def _check_roles(containers: Sequence[Container]) -> None:

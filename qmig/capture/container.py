@@ -118,6 +118,8 @@ class Container:
         spans: records of the wrapping in front of the stream, in the outermost file.
         libvirt: the libvirt image, where it is one.
         outer: the source that the file itself is.
+        description_end: where the search for the stream's vmdescription ends, because one that
+            stands there belongs to another stream; None: the end of the data.
     """
 
     path: str
@@ -128,6 +130,7 @@ class Container:
     layers: list[str] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     libvirt: LibvirtImage | None = None
+    description_end: int | None = None
 
     @property
     def compressed(self) -> bool:

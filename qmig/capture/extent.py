@@ -69,15 +69,23 @@ def footer_bytes(section_id: int) -> bytes:
     return FooterRecord(section_id=section_id).build()
 
 
-def find_vmdescription(source: Source, from_offset: int) -> FoundVmDescription | None:
+def find_vmdescription(
+    source: Source, from_offset: int, to_offset: int | None = None
+) -> FoundVmDescription | None:
     """Search a vmdescription backwards from the end of a seekable source.
 
     Trailing bytes of any kind are passed over; a candidate counts where its length lies inside
     the data and its JSON is that of a vmdescription.
+
+    Args:
+        source: where to search.
+        from_offset: where the search ends.
+        to_offset: behind its first place; None: the end of the source.
     """
     end = source.end()
     if end is None:
         return None
+    end = end if to_offset is None else min(end, to_offset)
     lowest = max(from_offset, end - VMDESC_SEARCH_LEN)
     tried = 0
     upper = end

@@ -49,7 +49,12 @@ def build_ram(
     Returns:
         The RAM, and sources that must be closed with it.
     """
-    walk = StreamWalk(main.source, main.stream_offset, page_size_len=page_size_len)
+    walk = StreamWalk(
+        main.source,
+        main.stream_offset,
+        page_size_len=page_size_len,
+        description_end=main.description_end,
+    )
     marker = RamSaveFlag.MULTIFD_FLUSH if flush_markers else RamSaveFlag.EOS
     index = PageIndex()
     sources: list[Source] = [main.source]

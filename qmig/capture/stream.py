@@ -2,7 +2,8 @@
 
 The walk yields every byte under a name (`Record`, `PageBatch`), and builds up what the stream is:
 configuration, sections, block list, commands. It stops at the first thing that it cannot get past;
-`error` says what that was, and what came before stands.
+`error` says what that was, and what came before stands. On demand it goes on at the next place
+where the format allows it (`qmig.capture.resync`), and collects what it met in `errors`.
 """
 
 from __future__ import annotations
@@ -41,11 +42,14 @@ from qmig.errors import (
     LimitExceededError,
     MalformedStreamError,
     StreamError,
+    TruncatedStreamError,
     UnsupportedStreamError,
 )
-from qmig.limits import MAX_COMMANDS, MAX_SECTIONS
+from qmig.faults import Fault
+from qmig.limits import MAX_COMMANDS, MAX_DAMAGED_PLACES, MAX_SECTIONS
 from qmig.wire.framing import (
     QEMU_VM_FILE_VERSION,
+    QEMU_VM_FILE_VERSION_COMPAT,
     EofRecord,
     FileHeader,
     FooterRecord,
@@ -59,6 +63,7 @@ from qmig.wire.vmdesc import VmDescription
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qmig.capture.resync import Damaged, NextPlace
     from qmig.capture.source import Source
     from qmig.memory import RamBlock
 
@@ -77,8 +82,11 @@ class StreamWalk:
         offset: where it begins.
         page_size_len: the target page size where the user knows it.
         careful: read each page record through its schema; slow, for comparison.
+        resync: go on behind damage where the format gives a safe place; what lies between comes as
+            `Opaque` with the extent "damage".
         resumes: the finished walk over the connection that this one resumes, without a file
             header of its own (the recovery of a postcopy migration).
+        description_end: where a search for the vmdescription ends; None: at the end of the data.
 
     Attributes:
         header: the file header.
@@ -93,7 +101,8 @@ class StreamWalk:
         eof_offset: of the EOF byte, None where the walk did not get there.
         end_offset: behind the last byte that belongs to the stream.
         trailing: what stands behind, None where nothing does.
-        error: why the walk stopped before the end, None where it did not.
+        error: the first thing that the walk could not get past, None where there was none.
+        errors: all such things; without `resync` one at most.
         counters: words and parts.
     """
 
@@ -104,7 +113,9 @@ class StreamWalk:
         *,
         page_size_len: int | None = None,
         careful: bool = False,
+        resync: bool = False,
         resumes: StreamWalk | None = None,
+        description_end: int | None = None,
     ) -> None:
         self.source = source
         self.start_offset = offset
@@ -121,11 +132,15 @@ class StreamWalk:
         self.end_offset = offset
         self.trailing: Trailing | None = None
         self.error: StreamError | None = None
+        self.errors: list[StreamError] = []
         self.counters = Counters()
         self._careful = careful
+        self._resync = resync
+        self._open_section: Section | None = None
+        self._without_footer: tuple[int, Section] | None = None
         self._resumes = resumes
         self._handlers: dict[int, Section] = {}
-        self._description = VmDescriptionReader(source)
+        self._description = VmDescriptionReader(source, description_end)
         self._pages: PageRecordReader | None = None
         self._in_package = False
         if resumes is not None:
@@ -143,6 +158,12 @@ class StreamWalk:
     def vmdescription_error(self) -> str | None:
         """Why the vmdescription that is there cannot be understood."""
         return self._description.error
+
+    @property
+    def foreign_description(self) -> int | None:
+        """Where a vmdescription was found ahead of its turn that may be another stream's."""
+        own_offset = None if self.eof_offset is None else self.eof_offset + 1
+        return self._description.foreign_offset(own_offset)
 
     @property
     def handlers(self) -> dict[int, Section]:
@@ -165,8 +186,12 @@ class StreamWalk:
                 self.end_offset = item.offset + item.length
                 yield item
         except StreamError as error:
-            self.error = error
+            self._note(error)
             yield from self._unread()
+
+    def _note(self, error: StreamError) -> None:
+        self.error = self.error or error
+        self.errors.append(error)
 
     def _unread(self) -> Iterator[Record]:
         """Yield what stands behind the place where the walk stopped, as one record."""
@@ -178,22 +203,25 @@ class StreamWalk:
         if self._resumes is None:
             yield self._file_header(cursor)
             if cursor.peek(1) == bytes([QemuVmSection.CONFIGURATION]):
-                reader = ConfigurationReader(cursor)
-                for record in reader.read():
-                    self.configuration = reader.configuration
-                    yield record
-                self._note_page_bits()
+                yield from self._attempt(cursor, self._configuration(cursor))
         yield from self._elements(cursor)
         start = cursor.offset
         self.eof_offset = start
         yield Record(start, 1, "EOF", read_record(cursor, EofRecord, what="EOF"))
         yield from self._behind_eof(cursor)
 
+    def _configuration(self, cursor: Cursor) -> Iterator[Record]:
+        reader = ConfigurationReader(cursor)
+        for record in reader.read():
+            self.configuration = reader.configuration
+            yield record
+        self._note_page_bits()
+
     def _file_header(self, cursor: Cursor) -> Record:
         start = cursor.offset
         self.header = read_record(cursor, FileHeader, what="file header")
         if self.header.version != QEMU_VM_FILE_VERSION:
-            raise UnsupportedStreamError(
+            error = UnsupportedStreamError(
                 path=cursor.name,
                 offset=start + field_table(FileHeader)["version"][0],
                 record="file header",
@@ -201,7 +229,15 @@ class StreamWalk:
                 expected=str(QEMU_VM_FILE_VERSION),
                 found=str(self.header.version),
                 hint="QEMU stopped writing version 2 in 2009",
+                fault=(
+                    Fault.OLD_FILE_VERSION
+                    if self.header.version == QEMU_VM_FILE_VERSION_COMPAT
+                    else Fault.FILE_VERSION
+                ),
             )
+            if not self._resync:
+                raise error
+            self._note(error)
         return Record(start, cursor.offset - start, "file header", self.header)
 
     def _note_page_bits(self) -> None:
@@ -225,26 +261,86 @@ class StreamWalk:
                 if self._in_package:
                     return
                 raise cursor.truncated(1, 0, what="element")
-            kind = first[0]
-            if kind == QemuVmSection.EOF:
+            if first[0] == QemuVmSection.EOF:
                 return
-            if kind in _OPENING:
-                yield from self._section(cursor, self._opened(cursor))
-            elif kind in _CONTINUING:
-                opened = continued_section(cursor, self._handlers, in_package=self._in_package)
-                yield from self._section(cursor, opened)
-            elif kind == QemuVmSection.COMMAND:
-                yield from self._command(cursor)
-            else:
-                raise MalformedStreamError(
-                    path=cursor.name,
-                    offset=cursor.offset,
-                    record="element",
-                    field="type",
-                    expected="a section (1 to 4), a command (8) or EOF (0)",
-                    found=f"0x{kind:02x} {self._misplaced(kind)}".rstrip(),
-                    hint=self._last_section_hint(),
-                )
+            self._open_section = None
+            yield from self._attempt(cursor, self._element(cursor, first[0]))
+
+    def _element(self, cursor: Cursor, kind: int) -> Iterator[Item]:
+        if kind in _OPENING:
+            yield from self._section(cursor, self._opened(cursor))
+        elif kind in _CONTINUING:
+            opened = continued_section(cursor, self._handlers, in_package=self._in_package)
+            yield from self._section(cursor, opened)
+        elif kind == QemuVmSection.COMMAND:
+            yield from self._command(cursor)
+        elif kind == QemuVmSection.SECTION_FOOTER and self._resync and self._without_footer:
+            yield self._late_footer(cursor, *self._without_footer)
+        else:
+            first = not self.sections.rows and not self.commands and self.configuration is None
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=cursor.offset,
+                record="element",
+                field="type",
+                expected="a section (1 to 4), a command (8) or EOF (0)",
+                found=f"0x{kind:02x} {self._misplaced(kind)}".rstrip(),
+                hint=self._last_section_hint(),
+                fault=Fault.CONFIGURATION_MISSING if first else Fault.ELEMENT_TYPE,
+                values={"type": kind},
+            )
+
+    # -- going on behind damage -------------------------------------------------------------------
+
+    def _attempt(self, cursor: Cursor, items: Iterator[Item]) -> Iterator[Item]:
+        """Yield items; where they end in an error, go on behind the damage, if that is asked for."""
+        begun = cursor.offset
+        try:
+            yield from items
+            return
+        except StreamError as error:
+            if not self._resync or len(self.errors) >= MAX_DAMAGED_PLACES:
+                raise
+            start = max(self.end_offset, begun)
+            place = self._next_place(cursor, start)
+            if place is None:
+                raise
+            self._note(error)
+        # What stopped the walk may stand at the very place where it goes on: one byte is lost then.
+        if place.offset > start:
+            yield Opaque(start, place.offset - start, "not read", extent="damage")
+        cursor.offset = place.offset
+        if place.footer:
+            footer = read_record(cursor, FooterRecord, what="section footer")
+            yield Record(place.offset, FOOTER_LEN, "section footer", footer)
+
+    def _next_place(self, cursor: Cursor, start: int) -> NextPlace | None:
+        from qmig.capture.resync import next_head, next_place
+
+        if not self.sections.rows:
+            return next_head(cursor, start)
+        self._look_ahead(start)
+        return next_place(cursor, start, self._damaged())
+
+    def _damaged(self) -> Damaged:
+        from qmig.capture.resync import Damaged
+
+        described = self._description.found_offset
+        return Damaged(
+            self._open_section,
+            self._handlers,
+            self.footers,
+            self._in_package,
+            None if described is None or self._in_package else described - 1,
+        )
+
+    def _late_footer(self, cursor: Cursor, end: int, section: Section) -> Record:
+        """Take the footer of a later section, which shows that one is missing before it."""
+        start = cursor.offset
+        self.footers, self._without_footer = True, None
+        self._note(self._no_footer(cursor, end, section, found=cursor.source.read_at(end, 5)))
+        footer = read_record(cursor, FooterRecord, what="section footer")
+        return Record(start, FOOTER_LEN, "section footer", footer)
 
     def _misplaced(self, kind: int) -> str:
         if kind not in set(QemuVmSection):
@@ -270,6 +366,7 @@ class StreamWalk:
 
     def _section(self, cursor: Cursor, opened: tuple[Record, Section]) -> Iterator[Item]:
         record, section = opened
+        self._open_section = section
         row = self.sections.add(section)
         before = row.length
         start = record.offset
@@ -315,20 +412,46 @@ class StreamWalk:
             begun = 0 < len(found) < FOOTER_LEN and expected.startswith(found)
             self.footers = begun or found == expected
         if not self.footers:
+            self._without_footer = self._without_footer or (start, section)
             return
         if found != expected:
             if len(found) < FOOTER_LEN and expected.startswith(found):
                 raise cursor.truncated(FOOTER_LEN, len(found), what=f"footer of {section.idstr}")
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start,
-                record=f"footer of {section.word} section {section.idstr!r}",
-                expected=spaced_hex(expected),
-                found=spaced_hex(found),
-                hint="QEMU says: Missing section footer, or Mismatched section id in footer",
-            )
+            error = self._no_footer(cursor, start, section, found)
+            marked = found[:1] == expected[:1]
+            behind = start + FOOTER_LEN if marked else start
+            if not self._resync or not self._follows(cursor, behind):
+                raise error
+            self._note(error)
+            if not marked:
+                return
         footer = read_record(cursor, FooterRecord, what="section footer")
         yield Record(start, FOOTER_LEN, "section footer", footer)
+
+    def _no_footer(
+        self, cursor: Cursor, start: int, section: Section, found: bytes
+    ) -> MalformedStreamError:
+        expected = footer_bytes(section.section_id)
+        marked = found[:1] == expected[:1] and len(found) == FOOTER_LEN
+        return MalformedStreamError(
+            path=cursor.name,
+            offset=start,
+            record=f"footer of {section.word} section {section.idstr!r}",
+            expected=spaced_hex(expected),
+            found=spaced_hex(found),
+            hint="QEMU says: Missing section footer, or Mismatched section id in footer",
+            fault=Fault.FOOTER_ID if marked else Fault.FOOTER_MISSING,
+            values={
+                "idstr": section.idstr,
+                "read": int.from_bytes(found[1:], "big"),
+                "expected_id": section.section_id,
+            },
+        )
+
+    def _follows(self, cursor: Cursor, offset: int) -> bool:
+        from qmig.capture.resync import element_follows
+
+        return element_follows(cursor, offset, self._damaged())
 
     # -- bodies without a grammar -----------------------------------------------------------------
 
@@ -367,6 +490,11 @@ class StreamWalk:
             guessed = guess_end(cursor)
             if guessed is not None:
                 return guessed, "guess"
+        if described is not None and self._resync:
+            end = start + described
+            marked = cursor.source.read_at(end, 1) == footer[:1]
+            if self._follows(cursor, end + FOOTER_LEN if marked else end):
+                return end, "vmdescription"
         raise MalformedStreamError(
             path=cursor.name,
             offset=start,
@@ -391,6 +519,7 @@ class StreamWalk:
                 record="section header of ram",
                 expected="one START section of ram",
                 found="a second one",
+                fault=Fault.RAM_BLOCKS_AGAIN,
             )
         if section.version_id != RAM_SAVE_VERSION:
             raise UnsupportedStreamError(
@@ -400,6 +529,8 @@ class StreamWalk:
                 field="version_id",
                 expected=str(RAM_SAVE_VERSION),
                 found=str(section.version_id),
+                fault=Fault.RAM_VERSION,
+                values={"version": section.version_id},
             )
         capabilities = self.configuration.capabilities if self.configuration else None
         known = self.configuration is not None
@@ -474,12 +605,29 @@ class StreamWalk:
                 record="package",
                 expected="no package inside a package",
                 found="PACKAGED",
+                fault=Fault.PACKAGE_IN_PACKAGE,
             )
         start = cursor.offset
         inner = Cursor(cursor.source, start, limit=start + length)
         self._in_package = True
         try:
             yield from self._elements(inner)
+        except StreamError as error:
+            if not self._resync:
+                raise
+            end = self.source.end()
+            if end is not None and end < start + length:
+                raise TruncatedStreamError(
+                    path=cursor.name,
+                    offset=start,
+                    record="package",
+                    wanted_len=length,
+                    available_len=end - start,
+                    fault=Fault.PACKAGE_CUT,
+                    values={"length": length, "available": end - start},
+                ) from error
+            self._note(error)
+            inner.offset = max(start, self.end_offset)
         finally:
             self._in_package = False
         cursor.offset = inner.offset

@@ -24,15 +24,17 @@ class VmDescriptionReader:
 
     Args:
         source: where the stream is.
+        end: where a search ahead of its turn ends; None: at the end of the source.
 
     Attributes:
         description: what was read in its turn; None before that, and where there is none.
         error: why what stands there cannot be understood.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, end: int | None = None) -> None:
         self.description: VmDescription | None = None
         self.error: str | None = None
+        self._end = end
         self._source = source
         self._found: FoundVmDescription | None = None
         self._searched = False
@@ -45,6 +47,23 @@ class VmDescriptionReader:
         length = known.page_size_len if known else None
         return PageSize(length, "vmdescription") if length is not None else None
 
+    def foreign_offset(self, own_offset: int | None) -> int | None:
+        """Return where a description was found that stands elsewhere than the stream's own.
+
+        A file or device that is written over can hold the end of an older stream.
+
+        Args:
+            own_offset: where the stream's own would stand; None where it was not reached.
+        """
+        if self._found is None or self._found.offset == own_offset:
+            return None
+        return self._found.offset
+
+    @property
+    def found_offset(self) -> int | None:
+        """Where one was found ahead of its turn."""
+        return self._found.offset if self._found else None
+
     def look_ahead(self, offset: int) -> None:
         """Search it behind `offset`, once, where the source can be read at any place."""
         if self._searched:
@@ -52,7 +71,7 @@ class VmDescriptionReader:
         self._searched = True
         if not self._source.seekable:
             return
-        self._found = find_vmdescription(self._source, offset)
+        self._found = find_vmdescription(self._source, offset, self._end)
         for device in self._found.description.devices if self._found else ():
             key = (device.name, device.instance_id)
             self._body_lens.setdefault(key, []).append(device.body_len)
