@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.channel_packets import ChannelCounters, Packet
+from qmig.capture.channel_resync import begins_packet, next_packet
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.records import Opaque, Record
 from qmig.capture.source import Cursor
-from qmig.errors import LimitExceededError, MalformedStreamError, StreamError
+from qmig.errors import (
+    LimitExceededError,
+    MalformedStreamError,
+    StreamError,
+    TruncatedStreamError,
+)
+from qmig.faults import Fault
 from qmig.limits import (
+    MAX_DAMAGED_PLACES,
     MAX_DEVICE_STATE_PACKET_LEN,
     MAX_PACKET_2018_PAGES,
     MAX_PACKET_PAYLOAD_LEN,
 )
-from qmig.wire.gate import read_record
+from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.magic import MULTIFD_MAGIC
 from qmig.wire.multifd import (
     MULTIFD_VERSION,
@@ -30,103 +38,23 @@ from qmig.wire.multifd import (
     pages_per_packet,
 )
 from qmig.wire.multifd_flags import COMPRESSION_MASK, MultifdCompression, MultifdFlag
-from qmig.wire.record import WireRecord, field_table, fixed_len
+from qmig.wire.record import field_table, fixed_len
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
     from qmig.capture.source import Source
+    from qmig.wire.gate import R
+    from qmig.wire.record import WireRecord
 
     PacketType = type[MultifdPacket4] | type[MultifdPacket7] | type[MultifdPacket9]
 
+__all__ = ["ChannelCounters", "ChannelWalk", "Packet"]
+
 _MAGIC: Final = MULTIFD_MAGIC.to_bytes(4, "big")
 _DEVICE_STATE: Final = int(MultifdFlag.DEVICE_STATE)
-_SYNC: Final = int(MultifdFlag.SYNC)
 _OFFSET_LEN: Final = 8
-
-
-@dataclass(slots=True)
-class Packet:
-    """One packet of a channel.
-
-    Attributes:
-        index: number of the packet in its channel, from 0.
-        offset: of its header.
-        flags: as they stand there.
-        packet_num: None in a device-state packet.
-        block: name of the RAM block, or of the device's section.
-        normal_pages: byte offsets in the block of the pages in the payload, in its order.
-        zero_pages: byte offsets in the block of pages without payload.
-        pages_alloc: as it stands there (2018: `size`); None in a device-state packet.
-        next_packet_size: as it stands there; None in 2018 packets.
-        payload_offset: where the payload is.
-        payload_len: its bytes.
-    """
-
-    index: int
-    offset: int
-    flags: int
-    packet_num: int | None
-    block: str
-    normal_pages: tuple[int, ...]
-    zero_pages: tuple[int, ...]
-    pages_alloc: int | None
-    next_packet_size: int | None
-    payload_offset: int
-    payload_len: int
-
-    @property
-    def sync(self) -> bool:
-        """Whether it carries SYNC."""
-        return bool(self.flags & _SYNC)
-
-    @property
-    def device_state(self) -> bool:
-        """Whether it carries device state instead of pages."""
-        return bool(self.flags & _DEVICE_STATE)
-
-    @property
-    def compression(self) -> int:
-        """The number under the compression mask."""
-        return self.flags & COMPRESSION_MASK
-
-
-@dataclass(slots=True)
-class ChannelCounters:
-    """What one walk over a channel counts; the evidence for its generation.
-
-    Attributes:
-        packets: all packets.
-        data_packets: those with normal pages.
-        normal_pages: pages with payload.
-        zero_pages: pages without.
-        syncs: packets with SYNC.
-        syncs_with_pages: those of them with pages.
-        syncs_alloc_zero: those with pages_alloc 0.
-        empty_packets: packets without pages and without SYNC.
-        stale_sizes: packets without normal pages whose next_packet_size is not 0.
-        resent_batches: packets with SYNC that send the pages of the packet before again.
-        device_state_packets: packets with device state.
-        device_state_len: bytes of their payloads.
-        methods: compression numbers of the data packets.
-        payload_len: bytes of all payloads.
-    """
-
-    packets: int = 0
-    data_packets: int = 0
-    normal_pages: int = 0
-    zero_pages: int = 0
-    syncs: int = 0
-    syncs_with_pages: int = 0
-    syncs_alloc_zero: int = 0
-    empty_packets: int = 0
-    stale_sizes: int = 0
-    resent_batches: int = 0
-    device_state_packets: int = 0
-    device_state_len: int = 0
-    methods: set[int] = field(default_factory=set)
-    payload_len: int = 0
 
 
 class ChannelWalk:
@@ -137,14 +65,16 @@ class ChannelWalk:
         offset: where it begins.
         page_size_len: the target page size where it is known from elsewhere.
         packet_type: the generation whose field names the records get; all have one layout.
+        resync: go on behind damage, at the next packet header.
 
     Attributes:
         init: the initial packet; None before the walk.
         layout_2018: whether it is of 3.0 or 3.1; None where the bytes leave it open.
         page_size_len: bytes of a target page; None where no packet tells.
         counters: counts so far.
-        error: why the walk stopped before the end.
-        end_offset: behind the last whole packet.
+        error: why the walk stopped before the end; with `resync`, the first of `errors`.
+        errors: all that is wrong, of at most `MAX_DAMAGED_PLACES` places.
+        end_offset: behind the last whole record; with damage at the end, where that begins.
     """
 
     def __init__(
@@ -154,6 +84,7 @@ class ChannelWalk:
         *,
         page_size_len: int | None = None,
         packet_type: PacketType = MultifdPacket9,
+        resync: bool = False,
     ) -> None:
         self.source = source
         self.start_offset = offset
@@ -161,10 +92,17 @@ class ChannelWalk:
         self.layout_2018: bool | None = None
         self.page_size_len = page_size_len
         self.counters = ChannelCounters()
-        self.error: StreamError | None = None
+        self.errors: list[StreamError] = []
         self.end_offset = offset
         self._packet_type = packet_type
-        self._last_pages: tuple[str, tuple[int, ...]] = ("", ())
+        self._resync = resync
+        self._index = -1  # of the packet that is being read, those that are damaged counted
+        self._packet_offset = offset
+
+    @property
+    def error(self) -> StreamError | None:
+        """Why the walk stopped before the end; with `resync`, the first thing that is wrong."""
+        return self.errors[0] if self.errors else None
 
     @property
     def channel_id(self) -> int | None:
@@ -186,16 +124,39 @@ class ChannelWalk:
     def items(self) -> Iterator[Record | Packet]:
         """Yield all bytes as `Record`s; behind those of a packet, the `Packet`."""
         cursor = Cursor(self.source, self.start_offset)
-        try:
-            for item in self._channel(cursor):
-                if isinstance(item, Record):
-                    self.end_offset = item.offset + item.length
-                yield item
-        except StreamError as error:
-            self.error = error
-            end = self.source.end()
-            if end is not None and end > self.end_offset:
-                yield Opaque(self.end_offset, end - self.end_offset, "not read", extent="damage")
+        items: Iterator[Record | Packet] = self._initial_packet(cursor)
+        while True:
+            try:
+                for item in items:
+                    if isinstance(item, Record):
+                        self.end_offset = item.offset + item.length
+                    yield item
+            except StreamError as error:
+                self.errors.append(self._with_cause(error))
+                following = self._following(cursor)
+                end = self.source.end() if following is None else following
+                if end is not None and end > self.end_offset:
+                    start = self.end_offset
+                    yield Opaque(start, end - start, "not read", extent="damage")
+                if following is None:
+                    return
+            if cursor.at_end():
+                return
+            items = self._any_packet(cursor)
+
+    def _following(self, cursor: Cursor) -> int | None:
+        """Move behind damage, to where the walk can go on, and return that; None: nowhere."""
+        if not self._resync or self._index < 0 or len(self.errors) >= MAX_DAMAGED_PLACES:
+            return None
+        following = next_packet(self.source, max(self.end_offset, self._packet_offset + 1))
+        if following is not None:
+            cursor.offset = following
+        return following
+
+    def _with_cause(self, error: StreamError) -> StreamError:
+        if error.fault is None and isinstance(error, TruncatedStreamError):
+            error.fault = Fault.CHANNEL_CUT
+        return error
 
     def packets(self) -> Iterator[Packet]:
         """Yield the packets alone."""
@@ -203,21 +164,21 @@ class ChannelWalk:
             if isinstance(item, Packet):
                 yield item
 
-    def _channel(self, cursor: Cursor) -> Iterator[Record | Packet]:
-        yield self._initial_packet(cursor)
-        while not cursor.at_end():
-            flags_at = field_table(MultifdPacketHdr)["flags"]
-            head = cursor.peek(fixed_len(MultifdPacketHdr))
-            flags = int.from_bytes(head[flags_at[0] : sum(flags_at)], "big")
-            if flags & _DEVICE_STATE and not self.layout_2018:
-                yield from self._device_state(cursor)
-            elif self.layout_2018:
-                yield from self._packet_2018(cursor)
-            else:
-                yield from self._packet(cursor)
-            cursor.source.release(cursor.offset)
+    def _any_packet(self, cursor: Cursor) -> Iterator[Record | Packet]:
+        self._index += 1
+        self._packet_offset = cursor.offset
+        flags_at = field_table(MultifdPacketHdr)["flags"]
+        head = cursor.peek(fixed_len(MultifdPacketHdr))
+        flags = int.from_bytes(head[flags_at[0] : sum(flags_at)], "big")
+        if flags & _DEVICE_STATE and not self.layout_2018:
+            yield from self._device_state(cursor)
+        elif self.layout_2018:
+            yield from self._packet_2018(cursor)
+        else:
+            yield from self._packet(cursor)
+        cursor.source.release(cursor.offset)
 
-    def _initial_packet(self, cursor: Cursor) -> Record:
+    def _initial_packet(self, cursor: Cursor) -> Iterator[Record]:
         start = cursor.offset
         long, short = fixed_len(MultifdInit), fixed_len(MultifdInit2018)
         head = cursor.peek(long + len(_MAGIC))
@@ -225,9 +186,21 @@ class ChannelWalk:
         kind: type[MultifdInit] | type[MultifdInit2018]
         kind = MultifdInit2018 if self.layout_2018 else MultifdInit
         self.init = read_record(cursor, kind, what="multifd initial packet")
-        if self.init.version != MULTIFD_VERSION:
-            raise self._wrong(kind, "version", start, str(MULTIFD_VERSION), self.init.version)
-        return Record(start, cursor.offset - start, "multifd initial packet", self.init)
+        version = self.init.version
+        if version != MULTIFD_VERSION:
+            wrong = self._wrong(
+                kind,
+                "version",
+                start,
+                str(MULTIFD_VERSION),
+                version,
+                fault=Fault.CHANNEL_VERSION,
+                version=version,
+            )
+            if not self._resync:
+                raise wrong
+            self.errors.append(wrong)  # the rest is as it must be
+        yield Record(start, cursor.offset - start, "multifd initial packet", self.init)
 
     @staticmethod
     def _looks_2018(head: bytes, long: int, short: int) -> bool:
@@ -238,52 +211,91 @@ class ChannelWalk:
     # -- packets ----------------------------------------------------------------------------------
 
     def _what(self) -> str:
-        return f"multifd {self.label} packet {self.counters.packets}"
+        if self._index < 0:
+            return f"multifd {self.label} initial packet"
+        return f"multifd {self.label} packet {self._index}"
 
     def _wrong(
-        self, kind: type[WireRecord], name: str, start: int, expected: str, found: object
+        self,
+        kind: type[WireRecord],
+        name: str,
+        start: int,
+        expected: str,
+        found: object,
+        *,
+        fault: Fault | None = None,
+        limit: bool = False,
+        **values: int | str,
     ) -> MalformedStreamError:
-        return MalformedStreamError(
+        """Return the error for a field of a header at `start`; `values` are for QEMU's message."""
+        return (LimitExceededError if limit else MalformedStreamError)(
             path=self.source.name,
             offset=start + field_table(kind)[name][0],
             record=self._what(),
             field=name,
             expected=expected,
             found=str(found),
+            fault=fault,
+            values={"channel": self.channel_id or 0, **values},
         )
+
+    def _header(self, cursor: Cursor, kind: type[R]) -> R:
+        """Read a packet header whose magic and version are right."""
+        start = cursor.offset
+        head = cursor.peek(fixed_len(MultifdPacketHdr))
+        magic, version = head[:4], int.from_bytes(head[4:8], "big")
+        if len(head) == fixed_len(MultifdPacketHdr):
+            if magic != _MAGIC:
+                raise self._wrong(
+                    MultifdPacketHdr,
+                    "magic",
+                    start,
+                    f"0x{MULTIFD_MAGIC:x}",
+                    spaced_hex(magic),
+                    fault=Fault.PACKET_MAGIC,
+                    magic=int.from_bytes(magic, "big"),
+                )
+            if version != MULTIFD_VERSION:
+                raise self._wrong(
+                    MultifdPacketHdr,
+                    "version",
+                    start,
+                    str(MULTIFD_VERSION),
+                    version,
+                    fault=Fault.PACKET_VERSION,
+                    version=version,
+                )
+        return read_record(cursor, kind, what=self._what())
 
     def _packet_2018(self, cursor: Cursor) -> Iterator[Record | Packet]:
         start = cursor.offset
         kind = MultifdPacket2018
-        header = read_record(cursor, kind, what=self._what())
-        self._check_version(kind, header.version, start)
-        if header.size > MAX_PACKET_2018_PAGES:
-            raise LimitExceededError(
-                path=cursor.name,
-                offset=start + field_table(kind)["size"][0],
-                record=self._what(),
-                field="size",
-                expected=f"at most {MAX_PACKET_2018_PAGES}",
-                found=str(header.size),
+        header = self._header(cursor, kind)
+        size, used = header.size, header.used
+        if size > MAX_PACKET_2018_PAGES:
+            most = MAX_PACKET_2018_PAGES
+            raise self._wrong(kind, "size", start, f"at most {most}", size, limit=True)
+        if used > size:
+            fault, expected = Fault.PACKET_NORMAL, f"at most size, {size}"
+            raise self._wrong(
+                kind, "used", start, expected, used, fault=fault, pages=used, most=size
             )
-        if header.used > header.size:
-            raise self._wrong(kind, "used", start, f"at most size, {header.size}", header.used)
         yield Record(start, cursor.offset - start, "multifd packet header", header)
-        offsets = self._read_offsets(cursor, header.size)
+        offsets = self._read_offsets(cursor, size)
         yield offsets
-        normal = offsets.detail["pages"][: header.used]
+        normal = offsets.detail["pages"][:used]
         page_size_len = self.page_size_len or LEGAL_PAGE_SIZES[4]  # 4096: 3.x wrote no other
         yield from self._finish(
             cursor,
             Packet(
-                self.counters.packets,
+                self._index,
                 start,
                 header.flags,
                 header.packet_num,
                 _name(header.ramblock),
                 normal,
                 (),
-                header.size,
+                size,
                 None,
                 cursor.offset,
                 len(normal) * page_size_len,
@@ -294,22 +306,11 @@ class ChannelWalk:
         start = cursor.offset
         kind = self._packet_type
         # The layout is that of 9.0; 7.x and 4.0 have other names for two of its fields.
-        fields = read_record(Cursor(cursor.source, start), MultifdPacket9, what=self._what())
+        fields = self._header(Cursor(cursor.source, start), MultifdPacket9)
         header = fields if kind is MultifdPacket9 else kind.parse(cursor.peek(fixed_len(kind)))
         cursor.offset = start + fixed_len(kind)
-        self._check_version(kind, fields.version, start)
         most = self._offsets_len(cursor, fields, start)
-        normal_name = "pages_used" if kind is MultifdPacket4 else "normal_pages"
-        if fields.normal_pages > most:
-            raise self._wrong(kind, normal_name, start, f"at most {most}", fields.normal_pages)
-        if fields.zero_pages > most - fields.normal_pages:
-            raise self._wrong(
-                MultifdPacket9,
-                "zero_pages",
-                start,
-                f"at most {most - fields.normal_pages}",
-                fields.zero_pages,
-            )
+        self._check_counts(fields, start, most)
         yield Record(start, cursor.offset - start, "multifd packet header", header)
         offsets = self._read_offsets(cursor, most)
         yield offsets
@@ -318,7 +319,7 @@ class ChannelWalk:
         yield from self._finish(
             cursor,
             Packet(
-                self.counters.packets,
+                self._index,
                 start,
                 fields.flags,
                 fields.packet_num,
@@ -332,20 +333,49 @@ class ChannelWalk:
             ),
         )
 
-    def _check_version(self, kind: type[WireRecord], version: int, start: int) -> None:
-        if version != MULTIFD_VERSION:
-            raise self._wrong(kind, "version", start, str(MULTIFD_VERSION), version)
+    def _check_counts(self, fields: MultifdPacket9, start: int, most: int) -> None:
+        """Hold the counts against the length of the offset array."""
+        alloc, normal, zero = fields.pages_alloc, fields.normal_pages, fields.zero_pages
+        if alloc > most:
+            raise self._wrong(
+                MultifdPacket9,
+                "pages_alloc",
+                start,
+                f"at most {most}",
+                alloc,
+                fault=Fault.PACKET_ALLOC,
+                pages=alloc,
+                most=most,
+            )
+        if normal > most:
+            old = self._packet_type is MultifdPacket4
+            raise self._wrong(
+                self._packet_type,
+                "pages_used" if old else "normal_pages",
+                start,
+                f"at most {most}",
+                normal,
+                fault=Fault.PACKET_NORMAL,
+                pages=normal,
+                most=alloc,
+            )
+        if zero > most - normal:
+            raise self._wrong(
+                MultifdPacket9,
+                "zero_pages",
+                start,
+                f"at most {most - normal}",
+                zero,
+                fault=Fault.PACKET_ZERO,
+                pages=zero,
+                most=max(0, alloc - normal),
+            )
 
     def _offsets_len(self, cursor: Cursor, fields: MultifdPacket9, start: int) -> int:
         """Return P, the length of the offset array; it is the same in every packet."""
         if self.page_size_len is None:
             self.page_size_len = self._found_page_size(cursor, fields, start)
-        most = pages_per_packet(self.page_size_len)
-        if fields.pages_alloc > most:
-            raise self._wrong(
-                MultifdPacket9, "pages_alloc", start, f"at most {most}", fields.pages_alloc
-            )
-        return most
+        return pages_per_packet(self.page_size_len)
 
     def _found_page_size(self, cursor: Cursor, fields: MultifdPacket9, start: int) -> int:
         """Find the page size from pages_alloc, or from where the next packet begins."""
@@ -359,50 +389,66 @@ class ChannelWalk:
         for pages, size in sizes.items():
             if base + pages * _OFFSET_LEN == cursor.source.end():
                 return size
-        raise self._wrong(
-            MultifdPacket9,
-            "pages_alloc",
-            start,
-            "8 to 2048, a power of two",
-            fields.pages_alloc,
-        )
+        alloc = fields.pages_alloc
+        expected = "8 to 2048, a power of two"
+        raise self._wrong(MultifdPacket9, "pages_alloc", start, expected, alloc)
 
     def _payload_len(self, fields: MultifdPacket9, start: int) -> int:
-        if fields.normal_pages == 0:
+        normal, told = fields.normal_pages, fields.next_packet_size
+        if normal == 0:
             return 0  # 5.2 to 7.2 leave the size of an earlier packet in next_packet_size
-        if fields.flags & COMPRESSION_MASK == MultifdCompression.NOCOMP:
-            return fields.normal_pages * (self.page_size_len or 0)
-        if fields.next_packet_size > MAX_PACKET_PAYLOAD_LEN:
-            raise LimitExceededError(
-                path=self.source.name,
-                offset=start + field_table(MultifdPacket9)["next_packet_size"][0],
-                record=self._what(),
-                field="next_packet_size",
-                expected=f"at most {MAX_PACKET_PAYLOAD_LEN}",
-                found=str(fields.next_packet_size),
+        method = fields.flags & COMPRESSION_MASK
+        if method == MultifdCompression.NOCOMP:
+            plain_len = normal * (self.page_size_len or 0)
+            if self._resync and plain_len != told and any(self.counters.methods):
+                raise self._method_changed(method, start)
+            return plain_len
+        if told > MAX_PACKET_PAYLOAD_LEN:
+            raise self._wrong(
+                MultifdPacket9,
+                "next_packet_size",
+                start,
+                f"at most {MAX_PACKET_PAYLOAD_LEN}",
+                told,
+                limit=True,
+                fault=Fault.PACKET_SIZE_LIMIT,
+                size=told,
             )
-        return fields.next_packet_size
+        return told
+
+    def _method_changed(self, method: int, start: int) -> MalformedStreamError:
+        """Return the error for a packet that says `none` and has a compressed payload."""
+        before = max(self.counters.methods)
+        return self._wrong(
+            MultifdPacket9,
+            "flags",
+            start,
+            f"method {MultifdCompression(before).name}, as before",
+            "NOCOMP",
+            fault=Fault.PACKET_METHOD_CHANGED,
+            flags=method,
+            expected_flags=before,
+        )
 
     def _device_state(self, cursor: Cursor) -> Iterator[Record | Packet]:
         start = cursor.offset
         kind = MultifdDeviceState
-        header = read_record(cursor, kind, what=self._what())
-        self._check_version(kind, header.version, start)
+        header = self._header(cursor, kind)
+        size = header.next_packet_size
         if b"\0" not in header.idstr:
-            raise self._wrong(kind, "idstr", start, "a NUL in 256 bytes", "none")
-        if not 0 < header.next_packet_size <= MAX_DEVICE_STATE_PACKET_LEN:
+            fault = Fault.DEVICE_STATE_NAME
+            raise self._wrong(kind, "idstr", start, "a NUL in 256 bytes", "none", fault=fault)
+        if not 0 < size <= MAX_DEVICE_STATE_PACKET_LEN:
+            expected = f"1 to {MAX_DEVICE_STATE_PACKET_LEN}"
+            fault = Fault.DEVICE_STATE_EMPTY if not size else Fault.LIMIT
             raise self._wrong(
-                kind,
-                "next_packet_size",
-                start,
-                f"1 to {MAX_DEVICE_STATE_PACKET_LEN}",
-                header.next_packet_size,
+                kind, "next_packet_size", start, expected, size, fault=fault, limit=bool(size)
             )
         yield Record(start, cursor.offset - start, "multifd device state header", header)
         yield from self._finish(
             cursor,
             Packet(
-                self.counters.packets,
+                self._index,
                 start,
                 header.flags,
                 None,
@@ -410,9 +456,9 @@ class ChannelWalk:
                 (),
                 (),
                 None,
-                header.next_packet_size,
+                size,
                 cursor.offset,
-                header.next_packet_size,
+                size,
             ),
         )
 
@@ -425,38 +471,36 @@ class ChannelWalk:
     def _finish(self, cursor: Cursor, packet: Packet) -> Iterator[Record | Packet]:
         """Move over the payload, count, and yield the packet behind its last record."""
         start = cursor.offset
+        if self._resync and packet.payload_len:
+            self._check_size(packet)
         cursor.skip(packet.payload_len, what=self._what(), field="payload")
         if packet.payload_len:
             yield Record(start, packet.payload_len, "multifd payload")
-        self._count(packet)
+        self.counters.count(packet)
         yield packet
 
-    def _count(self, packet: Packet) -> None:
-        counters = self.counters
-        counters.packets += 1
-        counters.payload_len += packet.payload_len
-        if packet.device_state:
-            counters.device_state_packets += 1
-            counters.device_state_len += packet.payload_len
+    def _check_size(self, packet: Packet) -> None:
+        """Hold the length of the payload against where the next packet begins."""
+        source, start = self.source, packet.payload_offset
+        end = start + packet.payload_len
+        head = source.read_at(end, fixed_len(MultifdPacketHdr))
+        if begins_packet(head) and (head or source.read_at(end - 1, 1)):
             return
-        counters.normal_pages += len(packet.normal_pages)
-        counters.zero_pages += len(packet.zero_pages)
-        if packet.normal_pages:
-            counters.data_packets += 1
-            counters.methods.add(packet.compression)
-        elif packet.next_packet_size:
-            counters.stale_sizes += 1
-        has_pages = bool(packet.normal_pages or packet.zero_pages)
-        if packet.sync:
-            counters.syncs += 1
-            counters.syncs_with_pages += has_pages
-            counters.syncs_alloc_zero += packet.pages_alloc == 0
-            again = has_pages and self._last_pages == (packet.block, packet.normal_pages)
-            counters.resent_batches += again
-        elif not has_pages:
-            counters.empty_packets += 1
-        if has_pages:
-            self._last_pages = (packet.block, packet.normal_pages)
+        following = next_packet(source, start)
+        if following is None:
+            return  # what stands there instead is wrong, or missing
+        told = packet.next_packet_size is not None and packet.compression
+        kind = MultifdPacket2018 if packet.next_packet_size is None else self._packet_type
+        name = next(n for n in ("used", "pages_used", "normal_pages") if n in field_table(kind))
+        raise self._wrong(
+            kind,
+            "next_packet_size" if told else name,
+            packet.offset,
+            f"the length of what follows, {following - start} bytes",
+            f"{packet.payload_len} bytes",
+            fault=Fault.PACKET_SIZE,
+            magic=int.from_bytes(head[:4], "big"),
+        )
 
 
 def _name(field_bytes: bytes) -> str:

@@ -1,0 +1,55 @@
+"""Where a walk over a multifd channel can go on behind damage: at the next packet header."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qmig.limits import MIB
+from qmig.wire.magic import MULTIFD_MAGIC
+from qmig.wire.multifd import MULTIFD_VERSION, MultifdPacketHdr
+from qmig.wire.multifd_flags import COMPRESSION_MASK, MultifdCompression, MultifdFlag
+from qmig.wire.record import field_table, fixed_len
+
+if TYPE_CHECKING:
+    from qmig.capture.source import Source
+
+_BEGIN: Final = MULTIFD_MAGIC.to_bytes(4, "big") + MULTIFD_VERSION.to_bytes(4, "big")
+_HEAD_LEN: Final = fixed_len(MultifdPacketHdr)
+_FLAGS_AT: Final = field_table(MultifdPacketHdr)["flags"][0]
+_KNOWN_FLAGS: Final = int(MultifdFlag.SYNC | MultifdFlag.DEVICE_STATE) | COMPRESSION_MASK
+_METHODS: Final = frozenset(MultifdCompression)
+
+
+def next_packet(source: Source, start: int) -> int | None:
+    """Return the offset of the first packet header from `start` on; None: there is none.
+
+    Pages can hold anything, but hardly a packet's magic, its version and a set of known flags in
+    a row.
+    """
+    at = start
+    while True:
+        data = source.read_at(at, MIB + _HEAD_LEN)
+        found = data.find(_BEGIN)
+        while 0 <= found < MIB and found + _HEAD_LEN <= len(data):
+            if _known_flags(data[found : found + _HEAD_LEN]):
+                return at + found
+            found = data.find(_BEGIN, found + 1)
+        if len(data) < MIB + _HEAD_LEN:
+            return None
+        at += MIB
+
+
+def begins_packet(head: bytes) -> bool:
+    """Tell whether bytes behind a packet are those of another one, or too few to say.
+
+    One field of the two that all packets begin with may be damaged: then the header is where it
+    must be all the same.
+    """
+    if len(head) < _FLAGS_AT:
+        return _BEGIN.startswith(head)
+    return head[:4] == _BEGIN[:4] or head[4:8] == _BEGIN[4:]
+
+
+def _known_flags(head: bytes) -> bool:
+    flags = int.from_bytes(head[_FLAGS_AT:_HEAD_LEN], "big")
+    return not flags & ~_KNOWN_FLAGS and flags & COMPRESSION_MASK in _METHODS
