@@ -31,6 +31,8 @@ class Generation:
         init: the initial packet.
         packet: the packet header.
         zero_in_packets: zero pages go in packets; else as ZERO records on the main stream.
+        sync_rides: where a packet with pages is about to leave, SYNC is a flag on it, and a packet
+            with neither pages nor SYNC follows (up to 8.2); else SYNC has a packet of its own.
         sync_is_bare: SYNC packets have pages_alloc 0 (9.2 and later); else P.
         stale_sizes: SYNC packets have the next_packet_size of the packet before (5.0 to 8.0).
         compression: whether zlib and zstd are known.
@@ -42,6 +44,7 @@ class Generation:
     init: type[WireRecord]
     packet: type[WireRecord]
     zero_in_packets: bool
+    sync_rides: bool
     sync_is_bare: bool
     stale_sizes: bool
     compression: bool
@@ -62,6 +65,7 @@ def _generation(
         init=MultifdInit2018 if packet is MultifdPacket2018 else MultifdInit,
         packet=packet,
         zero_in_packets=packet is MultifdPacket9,
+        sync_rides=first < (9, 0),
         sync_is_bare=first >= (9, 2),
         stale_sizes=(5, 0) <= first < (8, 1),
         compression=compression,

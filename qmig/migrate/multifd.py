@@ -136,6 +136,7 @@ class MultifdLayout:
         self._block: int | None = None
         self._pages: list[Indices] = []
         self._held = 0
+        self._rides = 0  # packets with pages that had SYNC on them
 
     def setup(self, blocks: Sequence[RamBlock]) -> None:
         """Write the initial packets and the block list."""
@@ -180,19 +181,31 @@ class MultifdLayout:
 
     # -- packets ----------------------------------------------------------------------------------
 
-    def _flush(self) -> None:
-        """Give the packet that is being filled to a channel."""
+    def _flush(self, *, sync_channel: int | None = None) -> bool:
+        """Give the packet that is being filled to a channel; tell whether there was one.
+
+        Args:
+            sync_channel: put SYNC on it and give it to this channel; None: to any, without SYNC.
+        """
         if not self._held or self._block is None:
-            return
+            return False
         indices = np.concatenate(self._pages)
         block, number = self._guest.blocks[self._block], self._next_number()
         self._pages, self._held = [], 0
 
         def job(channel: int) -> Write:
             pages = self._read(block.index, indices)
-            return lambda: self._write(channel, block, indices, pages, number)
 
-        self._channels.submit(job)
+            def write() -> None:
+                sync = sync_channel is not None
+                self._write(channel, block, indices, pages, number, sync=sync)
+                if sync:
+                    self._append_empty(channel, number, sync=False)
+
+            return write
+
+        self._channels.submit(job, channel=sync_channel)
+        return True
 
     def _next_number(self) -> int:
         number = self._packet_num
@@ -208,7 +221,14 @@ class MultifdLayout:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _write(
-        self, channel: int, block: RamBlock, indices: Indices, pages: Pages, number: int
+        self,
+        channel: int,
+        block: RamBlock,
+        indices: Indices,
+        pages: Pages,
+        number: int,
+        *,
+        sync: bool,
     ) -> None:
         normal = len(indices)
         if self._generation.zero_in_packets:
@@ -221,7 +241,7 @@ class MultifdLayout:
         offsets = np.zeros(self._packet_pages, OFFSET_DTYPE)
         offsets[: len(indices)] = indices * self._guest.page_size_len
         header = self._header(
-            flags=int(self._method),
+            flags=int(self._method) | (MultifdFlag.SYNC if sync else 0),
             normal=normal,
             zero=len(indices) - normal,
             next_packet_size=len(payload),
@@ -296,33 +316,48 @@ class MultifdLayout:
 
     def _sync(self, sync: Sync) -> None:
         if sync.packet:
-            self._flush()
-            for channel in range(len(self._outputs)):
-                self._sync_packet(channel)
+            self._sync_packets()
         if sync.wait:
             self._channels.sync()
         if sync.flush_word:
             self._stream.word(RamSaveFlag.MULTIFD_FLUSH)
 
+    def _sync_packets(self) -> None:
+        """Put SYNC on every channel, behind all pages."""
+        ridden: int | None = None
+        if not self._generation.sync_rides:
+            self._flush()
+        else:
+            # In turn: which channel it is with a real sender is decided by who is ready.
+            channel = self._rides % len(self._outputs)
+            if self._flush(sync_channel=channel):
+                ridden = channel
+                self._rides += 1
+        for channel in range(len(self._outputs)):
+            if channel != ridden:
+                self._sync_packet(channel)
+
     def _sync_packet(self, channel: int) -> None:
         number = self._next_number()
-        rest = bytes(self._packet_pages * np.dtype(OFFSET_DTYPE).itemsize)
+        self._channels.submit(
+            lambda _channel: lambda: self._append_empty(channel, number, sync=True),
+            channel=channel,
+        )
 
-        def write() -> None:
-            header = self._header(
-                flags=int(MultifdFlag.SYNC),
-                normal=0,
-                zero=0,
-                next_packet_size=self._last_sizes[channel] if self._generation.stale_sizes else 0,
-                number=number,
-                ramblock=b"",
-                pages_alloc=0 if self._generation.sync_is_bare else self._packet_pages,
-            )
-            data = header + rest
-            self._outputs[channel].append(data)
-            self._counters.add(transferred=len(data), multifd_bytes=len(data))
-
-        self._channels.submit(lambda _channel: write, channel=channel)
+    def _append_empty(self, channel: int, number: int, *, sync: bool) -> None:
+        """Write a packet without pages."""
+        header = self._header(
+            flags=int(MultifdFlag.SYNC) if sync else 0,
+            normal=0,
+            zero=0,
+            next_packet_size=self._last_sizes[channel] if self._generation.stale_sizes else 0,
+            number=number,
+            ramblock=b"",
+            pages_alloc=0 if self._generation.sync_is_bare else self._packet_pages,
+        )
+        data = header + bytes(self._packet_pages * np.dtype(OFFSET_DTYPE).itemsize)
+        self._outputs[channel].append(data)
+        self._counters.add(transferred=len(data), multifd_bytes=len(data))
 
 
 def normal_pages_first(

@@ -6,6 +6,7 @@ syncs taken out it must not, or else this proves nothing.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,8 @@ from qmig.migrate.migrator import MigrationOptions, Migrator
 from qmig.migrate.multifd import MultifdLayout
 from qmig.migrate.skeleton import Skeleton
 from qmig.migrate.synthetic import SyntheticGuest
+from tests.builders.multifd import SYNC
+from tests.builders.walk_multifd import read_channel
 from tests.migrate.hostile import CopiedGuest, HostileChannels, MemoryOutput
 
 if TYPE_CHECKING:
@@ -160,6 +163,31 @@ def test_multifd_is_the_guest_when_it_stopped(release: str, tmp_path: Path) -> N
         import hashlib
 
         assert hashlib.sha256(data).hexdigest() == guest.inner.digest()["pc.ram"], f"seed {seed}"
+
+
+@pytest.mark.parametrize(
+    "release", [f"{major}.{minor}" for g in GENERATIONS for major, minor in [g.first]]
+)
+def test_sync_rides_on_pages_where_the_release_has_it_so(release: str, tmp_path: Path) -> None:
+    """Up to 8.2 a SYNC goes with the pages that wait, and an empty packet follows it."""
+    riding = alone = 0
+    for seed in range(3):
+        _, paths = save_multifd(seed, tmp_path, release)
+        syncs = set()
+        for path in paths[1:]:
+            packets = read_channel(path.read_bytes(), MULTIFD_PAGE_LEN).ram_packets()
+            syncs.add(sum(bool(packet.flags & SYNC) for packet in packets))
+            for packet, behind in pairwise([*packets, None]):
+                assert packet is not None
+                pages = packet.normal + packet.zero_pages
+                if packet.flags & SYNC:
+                    riding, alone = riding + (pages > 0), alone + (pages == 0)
+                    if pages:
+                        assert behind is not None
+                        assert (behind.flags, behind.normal, behind.zero_pages) == (0, 0, 0)
+        assert len(syncs) == 1
+    assert alone > 0
+    assert (riding > 0) == (generation_of(release).first < (9, 0))
 
 
 def test_multifd_without_syncs_leaves_the_order_open(tmp_path: Path) -> None:
