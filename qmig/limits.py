@@ -89,3 +89,10 @@ MAX_SEEN_RANGES: Final = 200_000
 # Runs of pages kept for random access to RAM: 41 bytes each. An ordinary save of a guest of 1 TiB
 # has some millions.
 MAX_PAGE_RUNS: Final = 16_000_000
+
+# Findings of one rule that are kept, the others are counted: a person reads a few, and a stream in
+# which something goes wrong for each page has millions.
+MAX_FINDINGS_OF_A_RULE: Final = 100
+
+# Places behind which a walk goes on in a damaged stream. Each costs a search for the next footer.
+MAX_DAMAGED_PLACES: Final = 1000

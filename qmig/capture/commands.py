@@ -8,6 +8,7 @@ from qmig.capture.records import Record
 from qmig.capture.sections import COMMANDS_OF_3_0, Command, command_name
 from qmig.capture.source import Cursor
 from qmig.errors import LimitExceededError, MalformedStreamError
+from qmig.faults import Fault
 from qmig.limits import MAX_DISCARD_RANGES, MAX_PACKAGED_LEN
 from qmig.wire.framing import (
     MIG_CMD_LEN,
@@ -77,6 +78,8 @@ class CommandReader:
                 field="command",
                 expected="1 to 11",
                 found=f"{number} (with {head.len} bytes)",
+                fault=Fault.COMMAND_NUMBER,
+                values={"command": number, "len": head.len},
             )
         expected = MIG_CMD_LEN[MigCmd(number)]
         advise = number == MigCmd.POSTCOPY_ADVISE
@@ -89,6 +92,12 @@ class CommandReader:
                 field="len",
                 expected="0 or 16" if advise else str(expected),
                 found=str(head.len),
+                fault=Fault.ADVISE_LEN if advise else Fault.COMMAND_LEN,
+                values={
+                    "command": MigCmd(number).name,
+                    "len": head.len,
+                    "wanted_len": expected or 0,
+                },
             )
         return command_name(number)
 
@@ -141,4 +150,6 @@ class CommandReader:
                 field="length",
                 expected=f"at most {MAX_PACKAGED_LEN}",
                 found=str(self.packaged_len),
+                fault=Fault.PACKAGE_LEN,
+                values={"length": self.packaged_len},
             )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
-from qmig.capture.ram import text_of
+from qmig.capture.ram_record import text_of
 from qmig.capture.records import Record
 from qmig.capture.sections import Configuration
 from qmig.errors import LimitExceededError, MalformedStreamError
+from qmig.faults import Fault
 from qmig.limits import MAX_CAPABILITIES
 from qmig.wire.framing import (
     CONFIGURATION_SUBSECTIONS,
@@ -69,6 +70,12 @@ class ConfigurationReader:
                 expected="target-page-bits, capabilities or uuid, version 1",
                 found=f"{name!r}, version {head.version_id}",
                 hint="QEMU fails here with -2 and no further text",
+                fault=(
+                    Fault.SUBSECTION_VERSION
+                    if head.name in CONFIGURATION_SUBSECTIONS
+                    else Fault.CONFIGURATION_SUBSECTION
+                ),
+                values={"name": name, "version": head.version_id},
             )
         yield Record(start, cursor.offset - start, "configuration subsection", head)
         if name.endswith("capabilities"):
@@ -93,6 +100,8 @@ class ConfigurationReader:
                 field="target_page_bits",
                 expected="8 to 16",
                 found=str(bits.target_page_bits),
+                fault=Fault.TARGET_PAGE_BITS,
+                values={"bits": bits.target_page_bits},
             )
         configuration.target_page_bits = bits.target_page_bits
         yield Record(at, cursor.offset - at, name, bits)

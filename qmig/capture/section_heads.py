@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qmig.capture.ram import text_of
+from qmig.capture.ram_record import text_of
 from qmig.capture.records import Record
 from qmig.capture.sections import Section
 from qmig.errors import MalformedStreamError
+from qmig.faults import Fault
 from qmig.wire.framing import PartHead, QemuVmSection, SectionHead
 from qmig.wire.gate import read_record
 from qmig.wire.record import field_table
@@ -36,6 +37,8 @@ def opened_section(cursor: Cursor, *, in_package: bool) -> tuple[Record, Section
             field="idstr",
             expected="a name",
             found="an empty one",
+            fault=Fault.SECTION_NAME,
+            values={"section_id": head.section_id},
         )
     section = Section(
         QemuVmSection(head.type),
@@ -74,6 +77,8 @@ def continued_section(
             field="section_id",
             expected=f"the id of an earlier START section{known}",
             found=str(head.section_id),
+            fault=Fault.SECTION_ID,
+            values={"section_id": head.section_id},
         )
     section = Section(
         QemuVmSection(head.type),

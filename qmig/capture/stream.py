@@ -293,11 +293,10 @@ class StreamWalk:
     # -- going on behind damage -------------------------------------------------------------------
 
     def _attempt(self, cursor: Cursor, items: Iterator[Item]) -> Iterator[Item]:
-        """Yield items; where they end in an error, go on behind the damage, if that is asked for."""
+        """Yield items; where an error ends them, go on behind it, if that is asked for."""
         begun = cursor.offset
         try:
             yield from items
-            return
         except StreamError as error:
             if not self._resync or len(self.errors) >= MAX_DAMAGED_PLACES:
                 raise
@@ -306,7 +305,8 @@ class StreamWalk:
             if place is None:
                 raise
             self._note(error)
-        # What stopped the walk may stand at the very place where it goes on: one byte is lost then.
+        else:
+            return
         if place.offset > start:
             yield Opaque(start, place.offset - start, "not read", extent="damage")
         cursor.offset = place.offset

@@ -12,13 +12,15 @@ from qmig.checks import (
     rules_multifd,
     rules_ram,
 )
+from qmig.checks.command_checks import CommandCheck
+from qmig.checks.framing_checks import FramingCheck
+from qmig.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from qmig.checks.check import Check
     from qmig.checks.rule import Rule
-    from qmig.faults import Fault
 
 RULES: Final[Mapping[str, Rule]] = {
     rule.id: rule
@@ -33,9 +35,16 @@ RULES: Final[Mapping[str, Rule]] = {
     for rule in rules
 }
 
-CHECKS: Final[tuple[type[Check], ...]] = ()
+CHECKS: Final[tuple[type[Check], ...]] = (
+    FramingCheck,
+    CommandCheck,
+)
+
+_OF_FAULT: Final[Mapping[Fault, Rule]] = {
+    fault: rule for rule in RULES.values() for fault in rule.faults
+}
 
 
-def rule_of_fault(fault: Fault) -> Rule | None:
-    """Return the rule that a fault breaks."""
-    return next((rule for rule in RULES.values() if fault in rule.faults), None)
+def rule_of_fault(fault: Fault) -> Rule:
+    """Return the rule that a fault breaks; QM099 where no rule names it."""
+    return _OF_FAULT.get(fault) or _OF_FAULT[Fault.OTHER]

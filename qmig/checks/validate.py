@@ -1,0 +1,53 @@
+"""Validating as one call: `qmig.validate`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qmig.capture.capture import Capture, open_capture
+from qmig.checks.judge import Judge, note_error
+from qmig.checks.verdict import Reporter
+from qmig.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from qmig.checks.verdict import Verdict
+
+    PathLike = str | os.PathLike[str]
+
+
+def validate(
+    *paths: PathLike,
+    select: Collection[str] = (),
+    ignore: Collection[str] = (),
+    page_size_len: int | None = None,
+    offset: int | None = None,
+    look: Callable[[Capture, Verdict], None] | None = None,
+) -> Verdict:
+    """Tell what is wrong with the files of one migration.
+
+    Args:
+        paths: what `open_capture` takes.
+        select: beginnings of ids of rules ("QM2", "QM201") to ask for alone; empty: all.
+        ignore: beginnings of ids of rules not to ask for.
+        page_size_len: the target page size, where the stream does not tell it.
+        offset: where the stream begins in its file, where that is not byte 0.
+        look: called with the capture, while it is still open, and the verdict.
+
+    Raises:
+        SourceError: a file cannot be read, or is no migration stream.
+        ValueError: as `open_capture`.
+    """
+    try:
+        capture = open_capture(*paths, page_size_len=page_size_len, offset=offset)
+    except StreamError as error:
+        reporter = Reporter(select, ignore)
+        note_error(reporter, error)
+        return reporter.verdict
+    with capture:
+        verdict = Judge(capture, select=select, ignore=ignore).run()
+        if look is not None:
+            look(capture, verdict)
+        return verdict
