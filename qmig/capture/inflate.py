@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qmig.errors import MalformedStreamError
+from qmig.faults import Fault
 from qmig.limits import MAX_ZSTD_WINDOW_LEN, MIB
 from qmig.pages.zstd_blocks import BLOCK_MAX_LEN, ZstdBlockScanner, ZstdFrameError
 from qmig.wire.multifd_flags import MultifdCompression
@@ -44,13 +46,28 @@ class CompressedPayload:
     plain_len: int
 
 
-class _Decoder(Protocol):
+class Decoder(Protocol):
+    """Turns the payloads of one channel into pages, in their order."""
+
     def decode(self, data: bytes, plain_len: int) -> bytes:
-        """Return the plain bytes of one packet; more than `plain_len` is cut soon after."""
+        """Return the plain bytes of one packet; more than `plain_len` is cut soon after.
+
+        Raises:
+            PayloadError: they do not decompress.
+        """
 
 
-class _PayloadError(ValueError):
-    """A payload does not decompress."""
+class PayloadError(ValueError):
+    """A payload does not decompress.
+
+    Attributes:
+        says: how QEMU puts it (migration/multifd-zlib.c, multifd-zstd.c), behind the channel's
+            number; empty where it does not tell.
+    """
+
+    def __init__(self, text: str, *, says: str = "") -> None:
+        super().__init__(text)
+        self.says = says
 
 
 class _ZlibStream:
@@ -60,9 +77,12 @@ class _ZlibStream:
         self._inner = zlib.decompressobj()
 
     def decode(self, data: bytes, plain_len: int) -> bytes:
-        plain = self._inner.decompress(data, plain_len + 1)
+        try:
+            plain = self._inner.decompress(data, plain_len + 1)
+        except zlib.error as error:
+            raise _broken_zlib(error) from error
         if self._inner.unconsumed_tail or self._inner.unused_data:
-            raise _PayloadError("compressed bytes are left over")
+            raise PayloadError("compressed bytes are left over")
         return plain
 
 
@@ -73,9 +93,12 @@ class _GzipMembers:
         plain = b""
         while data and len(plain) <= plain_len:
             inner = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            plain += inner.decompress(data, plain_len + 1 - len(plain))
+            try:
+                plain += inner.decompress(data, plain_len + 1 - len(plain))
+            except zlib.error as error:
+                raise PayloadError(str(error)) from error
             if not inner.eof:
-                raise _PayloadError("the gzip member does not end in its packet")
+                raise PayloadError("the gzip member does not end in its packet")
             data = inner.unused_data
         return plain
 
@@ -96,11 +119,20 @@ class _ZstdStream:
         try:
             used, _ = self._scanner.scan(data, max_blocks=_MAX_BLOCKS)
             if used < len(data):
-                raise _PayloadError(f"more than {_MAX_BLOCKS} zstd blocks in one packet")
+                raise PayloadError(f"more than {_MAX_BLOCKS} zstd blocks in one packet")
             plain: bytes = self._inner.decompress(data)
-        except (ZstdFrameError, self._error) as error:
-            raise _PayloadError(str(error)) from error
+        except ZstdFrameError as error:
+            raise PayloadError(str(error)) from error
+        except self._error as error:
+            reason = str(error).rpartition(": ")[2]
+            raise PayloadError(str(error), says=f"decompressStream returned {reason}") from error
         return plain
+
+
+def _broken_zlib(error: zlib.error) -> PayloadError:
+    code = re.match(r"Error (-?\d+)", str(error))
+    says = f"inflate returned {code[1]} instead of Z_OK" if code else ""
+    return PayloadError(str(error), says=says)
 
 
 def iter_inflated(source: Source, payloads: Sequence[CompressedPayload]) -> Iterator[bytes]:
@@ -109,16 +141,17 @@ def iter_inflated(source: Source, payloads: Sequence[CompressedPayload]) -> Iter
     Raises:
         MalformedStreamError: a payload does not give exactly its pages.
     """
-    decoders: dict[int, _Decoder] = {}
+    decoders: dict[int, Decoder] = {}
     for payload in payloads:
         if payload.method not in decoders:
-            decoders[payload.method] = _decoder(payload.method)
+            decoders[payload.method] = decoder_of(payload.method)
         data = source.read_at(payload.offset, payload.length)
         try:
             plain = decoders[payload.method].decode(data, payload.plain_len)
             found = f"{len(plain)} bytes"
-        except (_PayloadError, zlib.error) as error:
-            plain, found = b"", str(error)
+            fault = Fault.PAYLOAD_LEN
+        except PayloadError as error:
+            plain, found, fault = b"", str(error), Fault.PAYLOAD_BROKEN
         if len(plain) != payload.plain_len:
             raise MalformedStreamError(
                 path=source.name,
@@ -127,11 +160,13 @@ def iter_inflated(source: Source, payloads: Sequence[CompressedPayload]) -> Iter
                 field=f"{MultifdCompression(payload.method).name.lower()} payload",
                 expected=f"{payload.plain_len} bytes of pages",
                 found=found,
+                fault=fault,
             )
         yield plain
 
 
-def _decoder(method: int) -> _Decoder:
+def decoder_of(method: int) -> Decoder:
+    """Return a new decoder for a method of `WHOLE_PACKET`."""
     if method == MultifdCompression.ZLIB:
         return _ZlibStream()
     if method == MultifdCompression.ZSTD:

@@ -15,6 +15,7 @@ from qmig.capture.inflate import WHOLE_PACKET, CompressedPayload, iter_inflated
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.source import ForwardSource
 from qmig.errors import MalformedStreamError, StreamError, UnsupportedStreamError
+from qmig.faults import Fault
 from qmig.memory import PageKind, PageRun
 from qmig.wire.multifd_flags import MultifdCompression
 
@@ -112,6 +113,7 @@ class ChannelPages:
             field="flags",
             expected="compression none, zlib, zstd, qpl, uadk or qatzip",
             found=f"method 0x{packet.compression:02x}",
+            fault=Fault.PACKET_METHOD,
         )
 
     def _block_of(self, packet: Packet) -> RamBlock:
@@ -126,6 +128,7 @@ class ChannelPages:
                 field="ramblock",
                 expected="the name of a block in the main stream's block list",
                 found=repr(packet.block[:64]),
+                fault=Fault.PACKET_BLOCK,
             )
         size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         most = block.used_length - size
@@ -138,38 +141,52 @@ class ChannelPages:
                     field="offset",
                     expected=f"a multiple of {size}, at most 0x{max(0, most):x}",
                     found=f"0x{addr:x}",
+                    fault=Fault.PACKET_OFFSET if addr > most else Fault.PACKET_ALIGNMENT,
                 )
         return block
 
     def _single_pages(self, packet: Packet, block: RamBlock) -> Iterator[PageRun]:
         """Yield the pages of qpl and uadk: each has its length in front and stands alone."""
-        source, size = self.walk.source, self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
-        count = len(packet.normal_pages)
-        table = source.read_at(packet.payload_offset, count * _SIZE_LEN)
-        lengths = [
-            int.from_bytes(table[at : at + _SIZE_LEN], "big")
-            for at in range(0, len(table), _SIZE_LEN)
-        ]
-        total = count * _SIZE_LEN + sum(lengths)
-        if total != packet.payload_len or any(length > size for length in lengths):
-            raise MalformedStreamError(
-                path=source.name,
-                offset=packet.payload_offset,
-                record=f"multifd {self.walk.label} packet {packet.index}",
-                field="page lengths",
-                expected=f"{count} lengths of at most {size} that fill {packet.payload_len} bytes",
-                found=f"{total} bytes in all",
-            )
+        size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
+        lengths = page_lengths(self.walk, packet, size)
         deflated = (
             PageKind.RAW_DEFLATE
             if packet.compression == MultifdCompression.QPL
             else PageKind.COMPRESSED
         )
-        offset = packet.payload_offset + count * _SIZE_LEN
+        offset = packet.payload_offset + len(lengths) * _SIZE_LEN
         for addr, length in zip(packet.normal_pages, lengths, strict=True):
             kind = PageKind.PLAIN if length == size else deflated
             yield PageRun(block.index, kind, addr // size, 1, offset, length, length)
             offset += length
+
+
+def page_lengths(walk: ChannelWalk, packet: Packet, page_size_len: int) -> list[int]:
+    """Return the lengths of the pages of a packet of qpl or uadk, which stand before the pages.
+
+    Raises:
+        MalformedStreamError: they do not fill the payload, or one is longer than a page.
+    """
+    source = walk.source
+    count = len(packet.normal_pages)
+    table = source.read_at(packet.payload_offset, min(count * _SIZE_LEN, packet.payload_len))
+    lengths = [
+        int.from_bytes(table[at : at + _SIZE_LEN], "big") for at in range(0, len(table), _SIZE_LEN)
+    ]
+    total = count * _SIZE_LEN + sum(lengths)
+    if total != packet.payload_len or any(length > page_size_len for length in lengths):
+        raise MalformedStreamError(
+            path=source.name,
+            offset=packet.payload_offset,
+            record=f"multifd {walk.label} packet {packet.index}",
+            field="page lengths",
+            expected=(
+                f"{count} lengths of at most {page_size_len} that fill {packet.payload_len} bytes"
+            ),
+            found=f"{total} bytes in all",
+            fault=Fault.PAGE_LENGTHS,
+        )
+    return lengths
 
 
 def _adjacent(addrs: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
