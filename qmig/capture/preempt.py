@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.ram import PageRecordReader
-from qmig.capture.records import Opaque, PageBatch, Record
+from qmig.capture.records import NOT_READ, Opaque, PageBatch, Record
 from qmig.capture.source import Cursor
 from qmig.errors import StreamError
 
@@ -48,4 +48,4 @@ class PreemptWalk:
             self.error = error
             end = self.source.end()
             if end is not None and end > covered:
-                yield Opaque(covered, end - covered, "not read", extent="damage")
+                yield Opaque(covered, end - covered, NOT_READ, extent="damage")

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qmig.memory import PageRun
     from qmig.wire.record import WireRecord
+
+NOT_READ: Final = "not read"
 
 
 class Record:
@@ -71,7 +73,8 @@ class PageBatch:
 class Opaque(Record):
     """A body that is carried as it is.
 
-    `detail["extent"]` tells how its end was found: "vmdescription", "footer" or "guess".
+    `detail["extent"]` tells how its end was found: "vmdescription", "footer" or "guess"; or it is
+    "damage", for what could not be read and has the name `NOT_READ`.
     """
 
     __slots__ = ()

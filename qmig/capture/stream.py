@@ -26,7 +26,7 @@ from qmig.capture.page_size import (
 )
 from qmig.capture.page_size_probe import probed_page_size
 from qmig.capture.ram import BlockListReader, PageRecordReader
-from qmig.capture.records import Opaque, PageBatch, Record
+from qmig.capture.records import NOT_READ, Opaque, PageBatch, Record
 from qmig.capture.section_heads import continued_section, opened_section
 from qmig.capture.sections import (
     Command,
@@ -155,6 +155,11 @@ class StreamWalk:
         return self._description.description
 
     @property
+    def known_description(self) -> VmDescription | None:
+        """The vmdescription, also where the walk has not come to it, or cannot."""
+        return self._description.known
+
+    @property
     def vmdescription_error(self) -> str | None:
         """Why the vmdescription that is there cannot be understood."""
         return self._description.error
@@ -197,7 +202,7 @@ class StreamWalk:
         """Yield what stands behind the place where the walk stopped, as one record."""
         end = self.source.end()
         if end is not None and end > self.end_offset:
-            yield Opaque(self.end_offset, end - self.end_offset, "not read", extent="damage")
+            yield Opaque(self.end_offset, end - self.end_offset, NOT_READ, extent="damage")
 
     def _stream(self, cursor: Cursor) -> Iterator[Item]:
         if self._resumes is None:
@@ -308,7 +313,7 @@ class StreamWalk:
         else:
             return
         if place.offset > start:
-            yield Opaque(start, place.offset - start, "not read", extent="damage")
+            yield Opaque(start, place.offset - start, NOT_READ, extent="damage")
         cursor.offset = place.offset
         if place.footer:
             footer = read_record(cursor, FooterRecord, what="section footer")

@@ -43,7 +43,7 @@ class VmDescriptionReader:
     @property
     def page_size(self) -> PageSize | None:
         """The target page size that it tells."""
-        known = self.description or (self._found.description if self._found else None)
+        known = self.known
         length = known.page_size_len if known else None
         return PageSize(length, "vmdescription") if length is not None else None
 
@@ -58,6 +58,11 @@ class VmDescriptionReader:
         if self._found is None or self._found.offset == own_offset:
             return None
         return self._found.offset
+
+    @property
+    def known(self) -> VmDescription | None:
+        """What was read in its turn, or else found ahead of it."""
+        return self.description or (self._found.description if self._found else None)
 
     @property
     def found_offset(self) -> int | None:

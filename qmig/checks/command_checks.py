@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
 from qmig.capture.container import Role
-from qmig.capture.ram import text_of
+from qmig.capture.ram_record import text_of
 from qmig.checks.check import Check, Context
 from qmig.memory import PageKind
 from qmig.wire.framing import (

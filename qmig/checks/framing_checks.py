@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from qmig.capture.ram import text_of
+from qmig.capture.ram_record import text_of
 from qmig.capture.stream import StreamWalk
 from qmig.checks.check import Check, Context
 from qmig.wire.framing import CapabilityName, FileHeader, PartHead, QemuVmSection, SectionHead

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from qmig.capture.capture import Channel, Survey, resumed_walk
 from qmig.capture.channel import ChannelWalk, Packet
-from qmig.capture.records import PageBatch, Record
+from qmig.capture.records import NOT_READ, PageBatch, Record
 from qmig.capture.run_state import BODY_LEN, SECTION_NAME, parse_run_state
 from qmig.checks.check import Check, Context
+from qmig.checks.missing import missing_of
 from qmig.checks.registry import CHECKS, rule_of_fault
-from qmig.checks.verdict import Reporter, Verdict
+from qmig.checks.verdict import NotRead, Reporter, Verdict
 from qmig.errors import (
     LimitExceededError,
     StreamError,
@@ -63,6 +64,7 @@ class Judge:
         self._context = Context(capture, None, self._reporter)
         self._checks = [check(self._context) for check in checks]
         self._on_record = _listeners(self._checks)
+        self._on_record.setdefault(NOT_READ, []).append(self._not_read)
         self._on_batch = [c.batch for c in self._checks if type(c).batch is not Check.batch]
         self._on_packet = [c.packet for c in self._checks if type(c).packet is not Check.packet]
 
@@ -81,6 +83,7 @@ class Judge:
         for check in self._checks:
             check.end()
         verdict = self._reporter.verdict
+        verdict.missing = missing_of(capture)
         order = {container.source.name: at for at, container in enumerate(capture.files)}
         verdict.findings.sort(key=lambda f: (order.get(f.path, len(order)), f.offset, f.rule.id))
         return verdict
@@ -159,6 +162,7 @@ class Judge:
             container.source,
             container.stream_offset,
             page_size_len=page_size.length if page_size else None,
+            resync=True,
         )
         progress = self._capture.progress
         on_record, on_packet = self._on_record, self._on_packet
@@ -171,11 +175,20 @@ class Judge:
             else:
                 for record in on_record.get(item.name, _NOTHING):
                     record(container, item)
-        if walk.error is not None:
-            self._note(walk.error)
+        for error in walk.errors:
+            self._note(error)
         self._survey.channels.append(Channel(container, walk, walk.error))
         self._survey.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
         self._file_end(container, walk)
+
+    def _not_read(self, container: Container, record: Record) -> None:
+        places = self._reporter.verdict.not_read
+        name = container.source.name
+        if places and places[-1].path == name and sum(places[-1][1:]) == record.offset:
+            last = places.pop()
+            places.append(NotRead(name, last.offset, last.length + record.length))
+        elif record.length:
+            places.append(NotRead(name, record.offset, record.length))
 
     def _file_end(self, container: Container, walk: Walk) -> None:
         for check in self._checks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qmig.capture.capture import Capture, open_capture
+from qmig.capture.capture import open_capture
 from qmig.checks.judge import Judge, note_error
 from qmig.checks.verdict import Reporter
 from qmig.errors import StreamError
@@ -13,6 +13,7 @@ from qmig.errors import StreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from qmig.capture.container import Container
     from qmig.checks.verdict import Verdict
 
     PathLike = str | os.PathLike[str]
@@ -24,7 +25,7 @@ def validate(
     ignore: Collection[str] = (),
     page_size_len: int | None = None,
     offset: int | None = None,
-    look: Callable[[Capture, Verdict], None] | None = None,
+    progress: Callable[[Container, int], None] | None = None,
 ) -> Verdict:
     """Tell what is wrong with the files of one migration.
 
@@ -34,7 +35,7 @@ def validate(
         ignore: beginnings of ids of rules not to ask for.
         page_size_len: the target page size, where the stream does not tell it.
         offset: where the stream begins in its file, where that is not byte 0.
-        look: called with the capture, while it is still open, and the verdict.
+        progress: called with a file and the offset in its stream that was reached.
 
     Raises:
         SourceError: a file cannot be read, or is no migration stream.
@@ -47,7 +48,5 @@ def validate(
         note_error(reporter, error)
         return reporter.verdict
     with capture:
-        verdict = Judge(capture, select=select, ignore=ignore).run()
-        if look is not None:
-            look(capture, verdict)
-        return verdict
+        capture.progress = progress
+        return Judge(capture, select=select, ignore=ignore).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qmig.checks.finding import Finding
 from qmig.checks.registry import RULES
@@ -15,7 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from qmig.capture.container import Container
+    from qmig.checks.missing import Missing
     from qmig.errors import QmigError
+
+
+class NotRead(NamedTuple):
+    """Bytes behind damage, up to where reading went on.
+
+    Attributes:
+        path: name of the file.
+        offset: first byte.
+        length: number of bytes.
+    """
+
+    path: str
+    offset: int
+    length: int
 
 
 @dataclass
@@ -26,11 +41,15 @@ class Verdict:
         findings: what is wrong, file after file in the order of the bytes; of one rule at most
             `MAX_FINDINGS_OF_A_RULE`.
         counts: rule id -> how often it was found broken, those not kept included.
+        not_read: places that could not be read, of which nothing is known.
+        missing: what of a damaged capture is not there; None where it could be read.
         unjudged: why a part of the capture could not be judged.
     """
 
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    not_read: list[NotRead] = field(default_factory=list)
+    missing: Missing | None = None
     unjudged: list[QmigError] = field(default_factory=list)
 
     def count(self, severity: Severity) -> int:

@@ -12,6 +12,7 @@ from qmig.cli.guard import WRONG_USAGE, guarded
 from qmig.cli.inspect import InspectOptions, inspect
 from qmig.cli.output import UsageError
 from qmig.cli.save_options import OPTIONAL_VALUES, SAVE_HELP, save_command
+from qmig.cli.validate_options import VALIDATE_HELP, validate_command
 from qmig.cli.values import number, page_size, with_defaults
 from qmig.render.errors import show_error
 
@@ -71,7 +72,7 @@ def _root(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Read and write QEMU migration streams: saved machines, libvirt images, multifd sets."""
+    """Read, check and write QEMU migration streams: saved machines, libvirt images, multifd."""
 
 
 @app.command("inspect", no_args_is_help=True, help=_INSPECT_HELP)
@@ -141,6 +142,7 @@ def _inspect(
     raise typer.Exit(guarded(lambda: _checked(options)))
 
 
+app.command("validate", no_args_is_help=True, help=VALIDATE_HELP)(validate_command)
 app.command("save", no_args_is_help=True, help=SAVE_HELP)(save_command)
 
 

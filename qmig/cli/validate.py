@@ -1,44 +1,90 @@
-"""`qmig validate`: what is wrong with a capture. The options are declared in `qmig.cli.app`."""
+"""`qmig validate`: what is wrong with a capture. The options are in `qmig.cli.validate_options`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import os
+from typing import TYPE_CHECKING
 
+from qmig.checks.registry import RULES
+from qmig.checks.rule import Severity
 from qmig.checks.validate import validate as judged
 from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE
-from qmig.cli.output import Output
+from qmig.cli.output import Output, UsageError
+from qmig.cli.validate_options import NEVER, ValidateOptions
+from qmig.render.errors import show_error
+from qmig.render.progress import SurveyProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class ValidateOptions(NamedTuple):
-    """What `qmig validate` was asked for."""
-
-    files: Sequence[str]
-    select: Sequence[str] = ()
-    ignore: Sequence[str] = ()
-    fail_on: str = "error"
-    json: bool = False
-    page_size_len: int | None = None
-    offset: int | None = None
-    quiet: bool = False
-    output: str | None = None
-    force: bool = False
+    from qmig.checks.verdict import Verdict
+    from qmig.render.document import Document
 
 
 def validate(options: ValidateOptions) -> int:
-    """Tell what is wrong with a capture; return the exit code."""
-    verdict = judged(
-        *options.files,
-        select=options.select,
-        ignore=options.ignore,
-        page_size_len=options.page_size_len,
-        offset=options.offset,
-    )
-    with Output(options.output, force=options.force, inputs=options.files) as output:
-        output.write_lines([str(finding) for finding in verdict.findings])
-        output.write_lines([str(error) for error in verdict.unjudged])
-    if not verdict.sound:
-        return CANNOT_JUDGE if verdict.unjudged and not verdict.counts else BAD_INPUT
-    return FINE
+    """Tell what is wrong with a capture; return the exit code.
+
+    Raises:
+        SourceError: a file cannot be read, or is no migration stream.
+        UsageError: the options do not go together, or the output file exists.
+    """
+    _check(options)
+    output = Output(options.output, force=options.force, inputs=options.files)
+    if options.explain is not None:
+        from qmig.render.text_validate import rule_text_lines
+
+        with output:
+            output.write_lines(rule_text_lines(RULES[options.explain]))
+        return FINE
+    with output:
+        with SurveyProgress(quiet=options.quiet) as progress:
+            verdict = judged(
+                *options.files,
+                select=options.select,
+                ignore=options.ignore,
+                page_size_len=options.page_size_len,
+                offset=options.offset,
+                progress=progress,
+            )
+        _write(options, verdict, output)
+    if output.is_file:
+        for error in verdict.unjudged:
+            show_error(str(error))
+    return _exit_code(options, verdict)
+
+
+def _check(options: ValidateOptions) -> None:
+    if options.explain is not None:
+        if options.files:
+            raise UsageError("--explain tells of a rule, and takes no file")
+        if options.explain not in RULES:
+            raise UsageError(f"{options.explain!r} is no rule; docs/rules.md lists them")
+        return
+    if not options.files:
+        raise UsageError("no file given")
+    for beginning in (*options.select, *options.ignore):
+        if not beginning or not any(rule_id.startswith(beginning) for rule_id in RULES):
+            raise UsageError(f"{beginning!r} begins the id of no rule, as QM2 or QM201 do")
+
+
+def _write(options: ValidateOptions, verdict: Verdict, output: Output) -> None:
+    from qmig.render.report_validate import build_validate_report
+
+    report: Document = build_validate_report(verdict, options.files)
+    if options.json:
+        from qmig.render.jsonout import json_text
+
+        output.write(json_text(report))
+        return
+    from qmig.render.text import bold, plain
+    from qmig.render.text_validate import validate_text_lines
+
+    coloured = output.to_terminal and not os.environ.get("NO_COLOR")
+    output.write_lines(validate_text_lines(report, heading=bold if coloured else plain))
+
+
+def _exit_code(options: ValidateOptions, verdict: Verdict) -> int:
+    if options.fail_on != NEVER:
+        ranks = list(Severity)  # the worst first
+        fatal = ranks[: ranks.index(Severity(options.fail_on)) + 1]
+        if any(verdict.count(severity) for severity in fatal):
+            return BAD_INPUT
+    return CANNOT_JUDGE if verdict.unjudged else FINE
