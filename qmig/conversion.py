@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What a file can carry of the commands; the others belong to a live connection. An ADVISE without
 # payload comes with dirty bitmaps alone, and is loaded from files.
-_CARRIED_COMMANDS: Final = ("SWITCHOVER_START",)
+CARRIED_COMMANDS: Final = ("SWITCHOVER_START",)
 
 
 class _Range:
@@ -69,7 +69,7 @@ class _Builder:
                 and isinstance(item.wire, CommandHead)
                 and item.wire.len == 0
             )
-            if item.detail["command"] in _CARRIED_COMMANDS or bitmaps_only:
+            if item.detail["command"] in CARRIED_COMMANDS or bitmaps_only:
                 self._kind, self._what = "carry", f"command {item.detail['command']}"
         elif isinstance(item.wire, SectionHead):
             self._begin_opened(item.wire)
@@ -94,7 +94,7 @@ class _Builder:
     def finish(self) -> None:
         """Add the element that ends here."""
         if self._kind == "carry":
-            chunks = _chunks(self._source, self._range.offset, self._range.end)
+            chunks = chunks_of(self._source, self._range.offset, self._range.end)
             self.elements.append(Carried(self._what, chunks))
         elif self._kind == "ram start":
             self.elements.append(RamStart())
@@ -105,7 +105,9 @@ class _Builder:
         self._kind = ""
 
 
-def _chunks(source: Source, offset: int, end: int) -> Callable[[], Iterable[bytes]]:
+def chunks_of(source: Source, offset: int, end: int) -> Callable[[], Iterable[bytes]]:
+    """Return a call that gives the bytes [offset, end) of a source, in bounded pieces."""
+
     def read() -> Iterator[bytes]:
         at = offset
         while at < end:

@@ -96,3 +96,15 @@ MAX_FINDINGS_OF_A_RULE: Final = 100
 
 # Places behind which a walk goes on in a damaged stream. Each costs a search for the next footer.
 MAX_DAMAGED_PLACES: Final = 1000
+
+# Packets of a multifd set whose numbers and SYNCs are compared: a guest of 2 TiB has as many in its
+# first round; 16 bytes are kept of each.
+MAX_JUDGED_PACKETS: Final = 4_000_000
+
+# Runs of pages of a multifd set that are compared for pages that come twice between two syncs; the
+# comparison takes 80 bytes of each.
+MAX_JUDGED_PAGE_RUNS: Final = 2_000_000
+
+# Ranges of unknown pages that a salvaged stream lists: 16 bytes each. A file cut short has one for
+# each block; what is known is told by the page records in any case.
+MAX_SALVAGED_RANGES: Final = 65_536

@@ -77,7 +77,7 @@ LAYERS = (
     {"capture", "migrate"},
     {"devices"},
     {"checks", "conversion", "saving"},
-    {"guest_source"},
+    {"guest_source", "salvaging"},
     {"api", "render"},
     {"cli"},
     {"__init__", "__main__"},

@@ -17,7 +17,7 @@ from qmig.limits import MAX_PAGE_RUNS
 from qmig.memory import PageKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from qmig.memory import PageRun
 
@@ -118,6 +118,16 @@ class PageIndex:
         if len(columns["block"]) > MAX_PAGE_RUNS:
             raise TooManyRunsError(f"more than {MAX_PAGE_RUNS} runs of pages")
 
+    def relabel(self, blocks: Mapping[int, int]) -> None:
+        """Put runs that were added under one block's index under another one's.
+
+        Args:
+            blocks: index as it was added -> index of the block.
+        """
+        column = np.frombuffer(self._columns["block"], dtype=np.uint16)
+        for before, after in blocks.items():
+            column[column == before] = after
+
     def finish(self) -> None:
         """Bring the runs into their order; no run can be added from here on."""
         arrays = {
@@ -151,6 +161,13 @@ class PageIndex:
         pair_chunks = np.repeat(first_chunk, chunks) + within
         order = np.argsort(pair_chunks, kind="stable")
         return pair_chunks[order], pair_runs[order]
+
+    def chunk_numbers(self, block: int) -> list[int]:
+        """Return the numbers of the chunks of a block that any run touches, in order."""
+        if block not in self._by_block:
+            return []
+        numbers: list[int] = np.unique(self._by_block[block][0]).tolist()
+        return numbers
 
     def chunk(self, block: int, number: int) -> Chunk:
         """Return a chunk of a block, pages [number << 16, (number + 1) << 16)."""

@@ -18,7 +18,7 @@ from qmig.limits import MAX_PAGE_RUNS
 from qmig.wire.ram import RamSaveFlag
 
 _NUMBER_BITS: Final = 40  # what is left of 63 bits holds 8 million epochs
-_LAST_EPOCH: Final = (1 << 63 - _NUMBER_BITS) - 1
+LAST_EPOCH: Final = (1 << 63 - _NUMBER_BITS) - 1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,14 +84,14 @@ def build_ram(
     return Ram(blocks, size), made
 
 
-def _order(epoch: int, number: int) -> int:
+def order_of(epoch: int, number: int) -> int:
     """Return the place of runs among all: by epoch, the main stream (number 0) before channels.
 
     Inside an epoch no order is needed, for no page comes twice in it, except the batches that 4.2
     sends again behind a SYNC. There the packet numbers are the one hint at what came last; they
     never decrease within a channel.
     """
-    return min(epoch, _LAST_EPOCH) << _NUMBER_BITS | min(number, (1 << _NUMBER_BITS) - 1)
+    return min(epoch, LAST_EPOCH) << _NUMBER_BITS | min(number, (1 << _NUMBER_BITS) - 1)
 
 
 def _is_mapped(walk: StreamWalk) -> bool:
@@ -112,7 +112,7 @@ def _index_main(walk: StreamWalk, index: PageIndex, marker: RamSaveFlag) -> None
     epoch = 0
     for item in walk.records():
         if isinstance(item, PageBatch):
-            index.add(item.runs, source=0, order=_order(epoch, 0))
+            index.add(item.runs, source=0, order=order_of(epoch, 0))
         elif isinstance(item, Record) and item.name == "RAM word":
             word = item.wire.as_dict()["word"] if item.wire else 0
             epoch += bool(word & marker and not word & RamSaveFlag.MEM_SIZE)
@@ -137,7 +137,7 @@ def _index_postcopy(
     for number, later in enumerate(walks):
         for item in later.records():
             if isinstance(item, PageBatch):
-                index.add(item.runs, source=len(sources), order=_order(_LAST_EPOCH, number))
+                index.add(item.runs, source=len(sources), order=order_of(LAST_EPOCH, number))
         sources.append(later.source)
 
 
@@ -157,7 +157,7 @@ def _index_channels(
         raw_index = len(sources)
         sources.append(container.source)
         for epoch, number, inflated, runs in pages.runs():
-            index.add(runs, source=raw_index + inflated, order=_order(epoch, 1 + number))
+            index.add(runs, source=raw_index + inflated, order=order_of(epoch, 1 + number))
         inflated_source = pages.inflated_source()
         sources.append(inflated_source)
         made.append(inflated_source)

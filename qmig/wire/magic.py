@@ -10,6 +10,9 @@ QEMU_SAVE_MAGIC: Final = b"LibvirtQemudSave"  # libvirt, src/qemu/qemu_saveimage
 QEMU_SAVE_PARTIAL: Final = b"LibvirtQemudPart"
 LZOP_MAGIC: Final = bytes.fromhex("894c5a4f000d0a1a0a")
 
+# The section that only `qmig salvage` writes, and that no QEMU knows.
+SALVAGED_SECTION: Final = "qmig/salvaged"
+
 # What compressed data begins with, by the name of its codec.
 CODEC_MAGICS: Final[dict[str, bytes]] = {
     "gzip": b"\x1f\x8b\x08",

@@ -1,0 +1,382 @@
+"""What can be had from a damaged or truncated capture: known pages, whole sections, what is lost.
+
+Nothing is guessed to be there: a page is known if all bytes that make it up were found, a section
+if it was read to its end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from qmig.capture.container import Role, open_container
+from qmig.capture.page_index import TooManyRunsError
+from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
+from qmig.capture.preempt import PreemptWalk
+from qmig.capture.rescue_channels import RescuedChannel
+from qmig.capture.rescue_ram import RamRescue
+from qmig.capture.rescue_walk import MainRescue
+from qmig.capture.salvaged import read_salvaged
+from qmig.capture.stream import StreamWalk
+from qmig.errors import (
+    LimitExceededError,
+    QmigError,
+    SourceError,
+    StreamError,
+    TruncatedStreamError,
+)
+from qmig.limits import MAX_PAGE_RUNS, MAX_SALVAGED_RANGES
+from qmig.wire.framing import QemuVmSection, VmDescriptionHead
+from qmig.wire.magic import SALVAGED_SECTION
+from qmig.wire.record import fixed_len
+from qmig.wire.vmdesc import VmDescError, VmDescription, parse_vmdescription
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from qmig.capture.container import Container
+    from qmig.capture.rescue_blocks import PageMap, RescuedView
+    from qmig.capture.rescue_sections import FoundElement
+    from qmig.capture.sections import Configuration
+    from qmig.capture.source import Source
+
+    PathLike = str | os.PathLike[str]
+
+_GUESS: Final = "guess"
+
+
+class MissingDevice(NamedTuple):
+    """A FULL section that is lost."""
+
+    name: str
+    instance_id: int
+
+
+class Description(NamedTuple):
+    """A vmdescription and its text."""
+
+    text: bytes
+    parsed: VmDescription
+
+
+@dataclass
+class Rescue:
+    """What was found; use it as a context manager, or call `close`.
+
+    Attributes:
+        containers: the files that could be opened.
+        main: the file with the main stream.
+        configuration: the configuration section, None where there is none.
+        footers: whether sections have footers.
+        page_size_len: bytes of a target page.
+        blocks: the blocks, with what is known of them.
+        maps: which pages of each block are known.
+        lost_ram_len: bytes of RAM in blocks whose entries are lost.
+        elements: sections and commands in their order, those that are not whole as well.
+        source: where the elements of the main stream are.
+        description: the vmdescription, None where it is lost or there is none.
+        missing: the devices that the vmdescription lists and that are not whole.
+        missing_listed: whether `missing` is all that is missing of the devices.
+        damage: what is wrong with the files, in order.
+        versions_may_be_old: whether later versions of pages may be lost.
+        eof: whether the end of the elements was found.
+        reasons: why it is not whole, as far as `damage` does not tell.
+    """
+
+    containers: list[Container]
+    main: Container
+    configuration: Configuration | None = None
+    footers: bool = True
+    page_size_len: int = DEFAULT_PAGE_SIZE_LEN
+    blocks: list[RescuedView] = field(default_factory=list)
+    maps: list[PageMap] = field(default_factory=list)
+    lost_ram_len: int = 0
+    elements: list[tuple[FoundElement, Source]] = field(default_factory=list)
+    description: Description | None = None
+    missing: list[MissingDevice] = field(default_factory=list)
+    missing_listed: bool = True
+    damage: list[QmigError] = field(default_factory=list)
+    versions_may_be_old: bool = False
+    eof: bool = False
+    reasons: list[str] = field(default_factory=list)
+    opened: list[Source] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was there."""
+        return not (self.damage or self.reasons or self.missing) and self.eof
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in self.opened:
+            source.close()
+        for container in self.containers:
+            container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def rescue(*paths: PathLike, page_size_len: int | None = None, offset: int | None = None) -> Rescue:
+    """Find what can be had of the files of one migration.
+
+    Args:
+        paths: as for `open_capture`; a file that cannot be used is damage and no error, but for
+            the one with the main stream.
+        page_size_len: the target page size in bytes, where the stream does not tell it.
+        offset: where the stream begins in its file.
+
+    Raises:
+        SourceError: no file holds a main stream, or two do.
+        StreamError: the wrapping of the main stream's file is damaged.
+        LimitExceededError: it has more runs of pages than can be kept.
+    """
+    found = _opened(paths, offset)
+    try:
+        _Rescuer(found, page_size_len).run()
+    except (SourceError, StreamError):
+        found.close()
+        raise
+    return found
+
+
+def _opened(paths: Sequence[PathLike], offset: int | None) -> Rescue:
+    containers: list[Container] = []
+    damage: list[QmigError] = []
+    for path in paths:
+        try:
+            containers.append(open_container(path, keep_all=True, offset=offset))
+        except (SourceError, StreamError) as error:
+            damage.append(error)
+    mains = [container for container in containers if container.role is Role.MAIN]
+    if len(mains) == 1:
+        return Rescue(containers, mains[0], damage=damage)
+    for container in containers:
+        container.close()
+    if mains:
+        raise SourceError(
+            f"is a main stream, and so is {mains[0].path}",
+            path=mains[1].path,
+            hint="give the files of one migration at a time",
+        )
+    if damage:
+        raise damage[0]
+    raise SourceError(
+        "the main stream is missing",
+        path=", ".join(container.path for container in containers),
+        hint="without its block list nothing can be placed: give the file that begins with QEVM",
+    )
+
+
+class _Rescuer:
+    """Fills a `Rescue`."""
+
+    def __init__(self, found: Rescue, page_size_len: int | None) -> None:
+        self._found = found
+        self._page_size_len = page_size_len
+        self._connections: list[MainRescue] = []
+        self._channels: list[RescuedChannel] = []
+
+    def _with(self, role: Role) -> list[Container]:
+        return [container for container in self._found.containers if container.role is role]
+
+    def run(self) -> None:
+        found = self._found
+        channels = self._with(Role.CHANNEL)
+        ram = RamRescue(flush_markers=bool(channels) and self._flush_markers())
+        try:
+            self._read(ram, channels)
+        except TooManyRunsError as error:
+            raise LimitExceededError(
+                path=found.main.path,
+                offset=0,
+                record="RAM",
+                expected=f"at most {MAX_PAGE_RUNS} runs of pages",
+                found="more",
+            ) from error
+        self._describe_stream()
+        first, last = self._connections[0], self._connections[-1]
+        found.blocks = ram.views(
+            first.last, finished=self._ram_ended(), all_listed=found.lost_ram_len == 0
+        )
+        left = MAX_SALVAGED_RANGES
+        for view in found.blocks:
+            found.maps.append(view.page_map(left))
+            left -= len(found.maps[-1].unknown)
+        if first.last.page_size is not None:
+            found.page_size_len = first.last.page_size.length
+        found.eof = last.eof_offset is not None
+        self._find_missing(last)
+        found.versions_may_be_old = self._may_be_old()
+        self._find_reasons(ram)
+
+    def _flush_markers(self) -> bool:
+        main = self._found.main
+        walk = StreamWalk(main.source, main.stream_offset, page_size_len=self._page_size_len)
+        for _ in walk.records():
+            pass
+        return bool(walk.counters.flush_words)
+
+    def _read(self, ram: RamRescue, channels: list[Container]) -> None:
+        found = self._found
+        resumes = None
+        for container in [found.main, *self._with(Role.RECOVERY)]:
+            connection = MainRescue(container, page_size_len=self._page_size_len, resumes=resumes)
+            self._connections.append(connection)
+            ram.add_connection(connection)
+            resumes = connection.last
+        walk = self._connections[0].last
+        first = self._connections[0].pieces[0]
+        listed_len = sum(block.used_length for block in walk.blocks)
+        found.lost_ram_len = max(0, first.total_ram_len - listed_len)
+        for number, connection in enumerate(self._connections):
+            damage = connection.damage
+            resumed = number + 1 < len(self._connections)
+            if resumed and damage and isinstance(damage[-1], TruncatedStreamError):
+                damage = damage[:-1]  # a connection that broke ends anywhere
+            found.damage += damage
+        for container in self._with(Role.PREEMPT):
+            preempt = PreemptWalk(container.source, container.stream_offset, walk)
+            ram.add_preempt(preempt)
+            found.damage += [preempt.error] if preempt.error else []
+        if walk.blocks:
+            for container in channels:
+                self._read_channel(ram, container)
+
+    def _read_channel(self, ram: RamRescue, container: Container) -> None:
+        found, walk = self._found, self._connections[0].last
+        size = walk.page_size.length if walk.page_size else DEFAULT_PAGE_SIZE_LEN
+        channel = RescuedChannel(container, walk.blocks, size, all_listed=found.lost_ram_len == 0)
+        self._channels.append(channel)
+        found.opened.append(channel.plain)
+        ram.add_channel(channel)
+        found.damage += channel.damage
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    def _describe_stream(self) -> None:
+        found = self._found
+        for connection in self._connections:
+            source = connection.container.source
+            found.elements += [(element, source) for element in connection.elements.found]
+        pieces = [piece for connection in self._connections for piece in connection.pieces]
+        found.configuration = pieces[0].configuration
+        footers = [piece.footers for piece in pieces if piece.footers is not None]
+        found.footers = footers[-1] if footers else True
+
+    def _ram_ended(self) -> bool:
+        """Whether the end of the RAM was read whole, or what comes behind it."""
+        ended = any(
+            element.is_ram and element.kind is QemuVmSection.SECTION_END and element.complete
+            for element, _ in self._found.elements
+        )
+        return ended or self._connections[-1].eof_offset is not None
+
+    def _may_be_old(self) -> bool:
+        found = self._found
+        if found.blocks and self._connections[0].last.mapped:
+            return not all(view.written for view in found.blocks if hasattr(view, "written"))
+        ends = [
+            element.end
+            for element, source in found.elements
+            if element.is_ram and source is self._connections[-1].container.source
+        ]
+        if not self._ram_ended() or any(channel.damage for channel in self._channels):
+            return True
+        main_damage = [e for connection in self._connections for e in connection.damage]
+        other = [e for e in found.damage if e not in main_damage]
+        return bool(other) or any(e.offset < max(ends, default=0) for e in main_damage)
+
+    # -- what is missing --------------------------------------------------------------------------
+
+    def _find_missing(self, last: MainRescue) -> None:
+        found = self._found
+        found.description = _description_of(last)
+        marker = self._earlier_marker()
+        if found.description is None:
+            found.missing_listed = not found.damage and found.eof
+        else:
+            kept = Counter(
+                (element.name, element.instance_id)
+                for element, _ in found.elements
+                if element.complete and element.kind is QemuVmSection.SECTION_FULL
+            )
+            for device in found.description.parsed.devices:
+                key = (device.name, device.instance_id)
+                if kept[key]:
+                    kept[key] -= 1
+                else:
+                    found.missing.append(MissingDevice(*key))
+        if marker:
+            found.reasons.append("it was salvaged before: what was missing then is missing still")
+
+    def _earlier_marker(self) -> bool:
+        """Take over what an earlier salvage said that is missing; tell whether there was one."""
+        found = self._found
+        for element, source in found.elements:
+            if element.name != SALVAGED_SECTION or not element.complete:
+                continue
+            footer_len = 0 if not found.footers else 5
+            start = element.end - footer_len - element.body_len
+            marker = read_salvaged(source, start, element.body_len)
+            if marker is not None:
+                found.missing += [MissingDevice(*device) for device in marker.devices]
+                found.lost_ram_len += marker.lost_ram_len
+                found.missing_listed = found.missing_listed and marker.devices_listed
+            return True
+        return False
+
+    def _find_reasons(self, ram: RamRescue) -> None:
+        found = self._found
+        unknown = any(
+            view.block.addr is None and pages.unknown_pages
+            for view, pages in zip(found.blocks, found.maps, strict=True)
+        )
+        several = len(found.containers) > 1
+        if not found.blocks and not found.damage:
+            found.reasons.append("it holds no RAM")
+        if unknown and several:
+            found.reasons.append("pages are missing: files of the migration may be missing, too")
+        elif unknown and not found.damage and not ram.payload_pages and not _is_mapped(found):
+            found.reasons.append("its pages went over multifd channels, whose files were not given")
+        if ram.broken_pages:
+            found.reasons.append(f"{ram.broken_pages} page payloads cannot be decoded")
+        if any(channel.walk.counters.device_state_packets for channel in self._channels):
+            found.reasons.append("device state that went over multifd channels is not taken over")
+        guessed = [e.name for e, _ in found.elements if e.extent == _GUESS]
+        if guessed:
+            found.reasons.append("nothing in it tells where its sections end: they may be cut")
+
+
+def _is_mapped(found: Rescue) -> bool:
+    return any(view.block.mapped is not None for view in found.blocks)
+
+
+def _description_of(connection: MainRescue) -> Description | None:
+    source = connection.container.source
+    if connection.eof_offset is not None:
+        at = connection.eof_offset + 1
+        head = source.read_at(at, fixed_len(VmDescriptionHead))
+        if len(head) < fixed_len(VmDescriptionHead) or connection.last.vmdescription is None:
+            return None
+        text = source.read_at(at + len(head), VmDescriptionHead.parse(head).length)
+    elif connection.described is not None:
+        at = connection.described.offset + fixed_len(VmDescriptionHead)
+        text = source.read_at(at, connection.described.length - fixed_len(VmDescriptionHead))
+    else:
+        return None
+    try:
+        return Description(text, parse_vmdescription(text))
+    except VmDescError:
+        return None

@@ -1,0 +1,180 @@
+"""Walk a damaged main stream: up to the damage, and on behind it, again and again.
+
+Each undamaged stretch is a piece. Behind damage it is not known which block a page record with
+CONTINUE continues, for the name may have been in the lost bytes. Such records are read as those of
+a stray block, with a chain number; whoever indexes them finds the block, if only one is large
+enough, or drops them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from qmig.capture.extent import FoundVmDescription, find_vmdescription
+from qmig.capture.ram import PageRecordReader
+from qmig.capture.records import Opaque
+from qmig.capture.rescue_places import next_place_behind
+from qmig.capture.rescue_sections import ElementCollector
+from qmig.capture.stream import StreamWalk
+from qmig.errors import StreamError, TruncatedStreamError
+from qmig.limits import MAX_BLOCK_LEN, MAX_DAMAGED_PLACES
+from qmig.memory import RamBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qmig.capture.container import Container
+    from qmig.capture.records import PageBatch, Record
+    from qmig.capture.source import Cursor
+    from qmig.capture.vmdescription import VmDescriptionReader
+
+    Item = Record | PageBatch
+
+_NO_NAME: Final = "?" * 256  # one longer than a name can be, so that no record has it
+
+
+class _StrayReader(PageRecordReader):
+    """Reads page records of which the first ones may continue a block that is not known."""
+
+    def __init__(self, blocks: list[RamBlock], page_size_len: int, *, mapped: bool) -> None:
+        super().__init__(blocks, page_size_len, mapped=mapped)
+        self._walk.block = blocks[-1].index
+
+
+class RescueWalk(StreamWalk):
+    """The walk over one piece of a main stream.
+
+    Args:
+        container: the file.
+        page_size_len: the target page size where the user knows it.
+        resumes: the finished walk over the piece or connection before this one.
+        offset: where the piece begins; None: where the stream does.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        *,
+        page_size_len: int | None = None,
+        resumes: RescueWalk | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(
+            container.source,
+            container.stream_offset if offset is None else offset,
+            page_size_len=page_size_len,
+            resumes=resumes,
+        )
+        self._behind_damage = offset is not None
+        self._mapped = False
+        if resumes is None:
+            return
+        self._mapped = resumes.mapped
+        self.configuration = resumes.configuration
+        if self._behind_damage:  # the same file: what was found ahead holds
+            self._description = resumes.description_reader
+
+    @property
+    def description_reader(self) -> VmDescriptionReader:
+        """What is known of the vmdescription."""
+        return self._description
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it is a mapped-ram stream."""
+        capabilities = self.configuration.capabilities if self.configuration else None
+        named = "mapped-ram" in (capabilities or ())
+        return self._mapped or named or any(block.mapped for block in self.blocks)
+
+    @property
+    def stray_block(self) -> int:
+        """Index of the block that stands for one that is not known."""
+        return len(self.blocks)
+
+    def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
+        if self._behind_damage and self._pages is None:
+            size = self._decided_page_size(cursor)
+            stray = RamBlock(len(self.blocks), _NO_NAME, MAX_BLOCK_LEN, -1)
+            self._pages = _StrayReader([*self.blocks, stray], size.length, mapped=self.mapped)
+        yield from super()._ram_part(cursor, mapped=mapped)
+
+
+class MainRescue:
+    """Walks all pieces of one connection of a main stream.
+
+    Args:
+        container: the file, in a seekable source.
+        page_size_len: the target page size where the user knows it.
+        resumes: the last piece of the connection that this one resumes.
+
+    Attributes:
+        pieces: the walks, finished but for the last one.
+        elements: the sections and commands.
+        damage: what was wrong, in order.
+        eof_offset: of the EOF byte, None where it was not found.
+        described: the vmdescription that was searched from the end; None: not needed, or none.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        *,
+        page_size_len: int | None,
+        resumes: RescueWalk | None = None,
+    ) -> None:
+        self.container = container
+        self.pieces = [RescueWalk(container, page_size_len=page_size_len, resumes=resumes)]
+        self.elements = ElementCollector()
+        self.damage: list[StreamError] = []
+        self.eof_offset: int | None = None
+        self.described: FoundVmDescription | None = None
+        self._searched = False
+
+    @property
+    def last(self) -> RescueWalk:
+        """The walk over the last piece."""
+        return self.pieces[-1]
+
+    def records(self) -> Iterator[tuple[int, Item]]:
+        """Yield the number of the piece and the record, for all that can be read."""
+        while True:
+            walk = self.last
+            yield from self._piece(walk)
+            if walk.eof_offset is not None:
+                self.eof_offset = walk.eof_offset
+            if walk.error is None:
+                self.elements.close(complete=True)
+                return
+            self.damage.append(walk.error)
+            place = self._place_behind(walk, walk.error)
+            self.elements.stopped(walk.error.offset, footers=walk.footers)
+            if place is None or len(self.damage) >= MAX_DAMAGED_PLACES:
+                return
+            self.pieces.append(RescueWalk(self.container, resumes=walk, offset=place))
+
+    def _piece(self, walk: RescueWalk) -> Iterator[tuple[int, Item]]:
+        number = len(self.pieces) - 1
+        for item in walk.records():
+            if isinstance(item, Opaque) and item.detail.get("extent") == "damage":
+                continue
+            name = getattr(item, "name", "")
+            self.elements.add(item, name, walk.handlers, behind_damage=number > 0)
+            yield number, item
+
+    def _place_behind(self, walk: RescueWalk, error: StreamError) -> int | None:
+        """Return where the next piece begins."""
+        source = walk.source
+        if walk.eof_offset is not None or source.failure is not None:
+            return None  # the vmdescription alone is lost; or a decompressor gave up for good
+        if not self._searched:
+            self._searched = True
+            self.described = find_vmdescription(source, walk.end_offset)
+        described = self.described
+        if described is None and isinstance(error, TruncatedStreamError):
+            return None  # it is cut short: what is left is the beginning of one record
+        at = max(walk.end_offset, walk.start_offset + 1)
+        place = next_place_behind(walk, at, self.elements.open, described)
+        end = source.end()
+        if place is None or place <= walk.start_offset or (end is not None and place >= end):
+            return None
+        return place
