@@ -1,10 +1,16 @@
 """The entry point of `qmig`, on the command line and as `python -m qmig`.
 
 What it costs to start is most of what a short command costs, so nothing is imported before it is
-known to be needed: `--version` needs nothing, and `inspect` with files alone no option parser.
+known to be needed: `--version` needs nothing, and plain uses of `inspect` and `save` no option
+parser.
 """
 
+import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qmig.cli.save_request import SaveRequest
 
 
 def main() -> int:
@@ -17,8 +23,16 @@ def main() -> int:
         return 0
     from qmig.cli.guard import guarded
 
+    # numpy's linear algebra starts a thread for each core when it is loaded, and they spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if arguments[:1] == ["inspect"] and is_files_alone(arguments[1:]):
         return guarded(lambda: _inspect(arguments[1:]))
+    if arguments[:1] == ["save"]:
+        from qmig.cli.save_request import plain_request
+
+        request = plain_request(arguments[1:])
+        if request is not None:
+            return guarded(lambda: _save(request))
     return guarded(_parse_and_run)
 
 
@@ -31,6 +45,12 @@ def _inspect(files: list[str]) -> int:
     from qmig.cli.inspect import InspectOptions, inspect
 
     return inspect(InspectOptions(files))
+
+
+def _save(request: "SaveRequest") -> int:
+    from qmig.cli.save import save
+
+    return save(request)
 
 
 def _parse_and_run() -> int:

@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qmig.capture.capture import Capture, open_capture
 from qmig.errors import WriterError
-from qmig.guest_source import captured_source, libvirt_options
 from qmig.migrate.migrator import MigrationOptions
 from qmig.saving import LibvirtOptions, OutputFormat, SaveOptions, check_output, save_guest
 from qmig.wire.libvirt import QemuSaveFormat
@@ -18,6 +16,7 @@ from qmig.wire.multifd_flags import MultifdCompression
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from qmig.capture.capture import Capture
     from qmig.migrate.counters import Counters
     from qmig.migrate.migrator import Progress
 
@@ -85,6 +84,9 @@ def save(
         MissingPagesError: the source does not hold pages that the output must have.
         OutputError: the output cannot be written; what was there is as it was.
     """
+    from qmig.capture.capture import Capture, open_capture
+    from qmig.guest_source import captured_source, libvirt_options
+
     options = SaveOptions(
         output_format(format),
         channels=channels,

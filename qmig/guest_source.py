@@ -9,13 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from qmig.conversion import skeleton_of
 from qmig.errors import WriterError
-from qmig.migrate.captured import CapturedGuest
 from qmig.migrate.dumps import DumpGuest
-from qmig.migrate.overlaid import OverlaidGuest
 from qmig.migrate.skeleton import Skeleton
-from qmig.migrate.synthetic import SyntheticGuest
 from qmig.saving import LibvirtOptions
 
 if TYPE_CHECKING:
@@ -24,6 +20,7 @@ if TYPE_CHECKING:
 
     from qmig.capture.capture import Capture
     from qmig.memory import RunningGuest
+    from qmig.migrate.captured import CapturedGuest
     from qmig.migrate.synthetic import Workload
     from qmig.migrate.synthetic_content import Shares
     from qmig.wire.libvirt import QemuSaveFormat
@@ -75,6 +72,9 @@ def captured_source(
         SourceError: it has no main stream, or a dump cannot be opened.
         WriterError: it has no such block, or a dump's length is not the block's.
     """
+    from qmig.conversion import skeleton_of
+    from qmig.migrate.captured import CapturedGuest
+
     skeleton = skeleton_of(capture)
     guest = CapturedGuest(capture.ram)
     source = GuestSource("capture", guest, skeleton)
@@ -88,6 +88,8 @@ def captured_source(
         source.remarks += _missing(guest, capture)
         yield source
         return
+    from qmig.migrate.overlaid import OverlaidGuest
+
     with OverlaidGuest(guest, dumps) as overlaid:
         source.guest = overlaid
         kept = [block.name for block in overlaid.blocks if block.name not in dumps]
@@ -134,6 +136,8 @@ def synthetic_source(
     Raises:
         WriterError: its size, shares or rate make no sense.
     """
+    from qmig.migrate.synthetic import SyntheticGuest
+
     guest = SyntheticGuest(
         seed,
         size_len,

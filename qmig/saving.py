@@ -16,18 +16,12 @@ from qmig.migrate.channels import InlineChannels, ThreadChannels
 from qmig.migrate.counters import Counters
 from qmig.migrate.generations import generation_of
 from qmig.migrate.interrupt import StopOnSignals
-from qmig.migrate.libvirt_image import LibvirtImage
 from qmig.migrate.main_stream import MainStream
-from qmig.migrate.mapped_ram import MappedRamLayout
 from qmig.migrate.migrator import MigrationOptions, Migrator
-from qmig.migrate.multifd import MultifdLayout
 from qmig.migrate.open_output import check_stream, open_stream
 from qmig.migrate.output import AtomicFile, AtomicSet
-from qmig.migrate.sequential import SequentialLayout
 from qmig.migrate.stream_output import names_stream
-from qmig.migrate.sync import EACH_SECTION
 from qmig.migrate.target import check_target
-from qmig.migrate.xbzrle_sender import XbzrleSender
 from qmig.wire.libvirt import QemuSaveFormat
 from qmig.wire.multifd_flags import MultifdCompression
 
@@ -236,6 +230,8 @@ def _check_guest(guest: RunningGuest, options: SaveOptions) -> None:
 
 
 def _write_libvirt(save: _Save, libvirt: LibvirtOptions, file: AtomicFile) -> None:
+    from qmig.migrate.libvirt_image import LibvirtImage
+
     image = LibvirtImage(
         libvirt.xml,
         cookie=libvirt.cookie,
@@ -293,8 +289,13 @@ class _Save:
     def _layout(self, stream: MainStream, channels: Channels, pages_output: Output) -> Layout:
         options, guest, counters = self._options, self._guest, self.counters
         if options.format is OutputFormat.MAPPED_RAM:
+            from qmig.migrate.mapped_ram import MappedRamLayout
+
             return MappedRamLayout(stream, pages_output, guest, channels, counters)
         if options.format is OutputFormat.MULTIFD:
+            from qmig.migrate.multifd import MultifdLayout
+            from qmig.migrate.sync import EACH_SECTION
+
             return MultifdLayout(
                 stream,
                 self.channel_outputs,
@@ -306,6 +307,9 @@ class _Save:
                 compression=options.compression,
                 uuid=self._skeleton.channel_uuid,
             )
+        from qmig.migrate.sequential import SequentialLayout
+        from qmig.migrate.xbzrle_sender import XbzrleSender
+
         xbzrle = None
         if options.xbzrle_cache_len:
             xbzrle = XbzrleSender(options.xbzrle_cache_len, guest, counters)

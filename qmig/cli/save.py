@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from qmig.api import multifd_compression, output_format, save_format
-from qmig.capture.capture import open_capture
 from qmig.errors import SourceError, WriterError
 from qmig.guest_source import captured_source, dumped_source, libvirt_options, synthetic_source
 from qmig.limits import MAX_LIBVIRT_DATA_LEN, MAX_MACHINE_NAME_LEN, MIB
 from qmig.migrate.interrupt import StopOnSignals
 from qmig.migrate.migrator import MigrationOptions
 from qmig.migrate.stream_output import STANDARD_OUTPUT, names_stream
-from qmig.migrate.synthetic import Workload
-from qmig.migrate.synthetic_content import Shares
 from qmig.render.errors import show_error
 from qmig.render.report_save import build_save_report, save_text_lines
 from qmig.render.save_progress import SaveProgress
@@ -35,8 +32,9 @@ from qmig.wire.libvirt import QemuSaveFormat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qmig.cli.save_options import SaveRequest, SyntheticRequest
+    from qmig.cli.save_request import SaveRequest, SyntheticRequest
     from qmig.guest_source import GuestSource
+    from qmig.migrate.synthetic_content import Shares
     from qmig.render.document import Document
 
 _FITTING: Final = "fitting"
@@ -218,6 +216,8 @@ def _source(request: SaveRequest) -> Iterator[GuestSource]:
     captures = _captures(request)
     with ExitStack() as stack:
         if captures:
+            from qmig.capture.capture import open_capture
+
             capture = stack.enter_context(
                 open_capture(
                     *captures,
@@ -237,6 +237,8 @@ def _source(request: SaveRequest) -> Iterator[GuestSource]:
 
 @contextmanager
 def _synthetic(request: SaveRequest) -> Iterator[GuestSource]:
+    from qmig.migrate.synthetic import Workload
+
     wanted = request.synthetic
     seed = _DEFAULT_SEED if wanted.seed is None else wanted.seed
     size_len = _DEFAULT_SIZE_LEN if wanted.size is None else wanted.size
@@ -262,6 +264,8 @@ def _synthetic(request: SaveRequest) -> Iterator[GuestSource]:
 
 def _shares(wanted: SyntheticRequest) -> Shares:
     """Divide what no option gives among the other kinds of pages, as the defaults do."""
+    from qmig.migrate.synthetic_content import Shares
+
     usual = Shares()
     kinds = ("zero", "constant", "random")
     given = {kind: getattr(wanted, f"{kind}_share") for kind in kinds}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import typer
 
 from qmig.cli.guard import guarded
+from qmig.cli.save_request import SaveRequest, SyntheticRequest
 from qmig.cli.values import named_file, number, page_size, share, size
 
 SAVE_HELP: Final = """\
@@ -43,48 +44,6 @@ OPTIONAL_VALUES: Final = {
     "--xbzrle": (r"(0x[0-9a-f]+|[0-9][0-9.]*)[bkmgtpe]?", "64M"),  # xbzrle-cache-size of QEMU
     "--libvirt": (r"raw|gzip|bzip2|xz|lzop|zstd|sparse", "fitting"),
 }
-
-
-class SyntheticRequest(NamedTuple):
-    """What was asked for of the synthetic guest; fields are named as the options."""
-
-    seed: int | None = None
-    size: int | None = None
-    zero_share: float | None = None
-    constant_share: float | None = None
-    random_share: float | None = None
-    dirty_rate: int | None = None
-    workload: str | None = None
-    max_rounds: int | None = None
-    downtime_limit: int | None = None
-    auto_converge: bool | None = None
-
-
-class SaveRequest(NamedTuple):
-    """What `qmig save` was asked for; None where an option was not given."""
-
-    sources: list[str]
-    outputs: dict[str, str]  # format -> OUT
-    channels: int | None
-    direct_io: bool
-    generation: str | None
-    compression: str | None
-    flush_after_each_section: bool
-    xbzrle_cache_len: int | None
-    compress: bool
-    libvirt: str | None
-    libvirt_xml: str | None
-    libvirt_cookie: str | None
-    dumps: list[tuple[str, str]]
-    devices_from: list[str]
-    machine: str | None
-    page_size_len: int | None
-    offset: int | None
-    synthetic: SyntheticRequest
-    max_bandwidth: int | None
-    force: bool
-    json: bool
-    quiet: bool
 
 
 def save_command(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -98,7 +97,7 @@ class Draft:
 
     def _new_name(self) -> str:
         """Return a name that nobody can have foreseen."""
-        end = f".qmig-{secrets.token_hex(8)}"
+        end = f".qmig-{os.urandom(8).hex()}"
         room = _MAX_NAME_LEN - len(end) - 1
         start = os.fsdecode(os.fsencode(self.target.name)[:room])
         return f".{start}{end}"

@@ -53,9 +53,9 @@ class StaticGuest:
 
     def take_dirty(self) -> list[Flags]:
         """No page is ever dirty; see `qmig.memory.RunningGuest`."""
-        return [
-            np.zeros(block.pages(self._page_size_len), dtype=np.bool_) for block in self._blocks
-        ]
+        clean = np.zeros(1, dtype=np.bool_)
+        counts = (block.pages(self._page_size_len) for block in self._blocks)
+        return [np.broadcast_to(clean, (count,)) for count in counts]  # one byte for all pages
 
     def throttle(self, percent: int) -> None:
         """Do nothing: there is nothing to slow down."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qmig.migrate.sync import MAPPED_RAM, Sync
+from qmig.pages.flags import true_runs
 from qmig.pages.zero import zero_pages
 from qmig.wire.mapped_ram import (
     MAPPED_RAM_HDR_VERSION,
@@ -127,8 +128,7 @@ class MappedRamLayout:
     ) -> None:
         area, size = self._areas[block], self._guest.page_size_len
         normal = int(np.count_nonzero(present))
-        edges = np.flatnonzero(np.diff(present, prepend=False, append=False)).tolist()
-        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        for begin, end in true_runs(present):
             offset = area.pages_offset + (first + begin) * size
             self._output.pwrite(pages[begin:end].data, offset)
         if normal or not first_round:
@@ -143,6 +143,9 @@ class MappedRamLayout:
     def _mark(self, area: _Area, first: int, present: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Set the bits of pages that are on the file, clear those of pages that became zero."""
         low, behind = first // 8, -(-(first + len(present)) // 8)
+        if first % 8 == 0 and len(present) % 8 == 0:  # whole bytes: nobody else's bits in them
+            area.bitmap[low:behind] = np.packbits(present, bitorder="little")
+            return
         with self._lock:
             bits = np.unpackbits(area.bitmap[low:behind], bitorder="little")
             bits[first - 8 * low :][: len(present)] = present

@@ -17,6 +17,7 @@ import numpy as np
 
 from qmig.migrate.counters import Counters
 from qmig.migrate.skeleton import Carried, RamEnd, RamPart, RamStart, Skeleton
+from qmig.pages.flags import true_runs
 from qmig.wire.framing import QemuVmSection
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Progress = Callable[["Counters", int, int], None]
 
 _STEP_LEN: Final = 8 << 20  # bytes of guest memory handed to the layout at a time
+_LOOK_PAGES: Final = 1 << 16  # dirty pages are looked for in so many at a time
 _PART_S: Final = 0.05  # a PART section ends after this time (migration/ram.c, MAX_WAIT)
 _THROTTLE_INITIAL: Final = 20
 _THROTTLE_INCREMENT: Final = 10
@@ -123,7 +125,9 @@ class Migrator:
             self.counters.dirty_sync_count += 1
             dirty = self._guest.take_dirty()
             pages = _count(dirty)
-            if pages == 0 or self._is_little(pages):
+            if pages == 0:
+                return []
+            if self._is_little(pages):
                 return dirty
             if self.counters.dirty_sync_count >= self._options.max_rounds:
                 return dirty
@@ -167,7 +171,7 @@ class Migrator:
             for first in range(0, block.used_length // size, step):
                 count = min(step, block.used_length // size - first)
                 sent = self._guest.sent(block.index, first, count)
-                for begin, end in _runs(sent):
+                for begin, end in true_runs(sent):
                     yield block.index, first + begin, end - begin
 
     def _as_planned(self, parts: list[RamPart], steps: Iterator[tuple[int, int, int]]) -> None:
@@ -276,15 +280,10 @@ def _count(dirty: Dirty) -> int:
     return sum(int(np.count_nonzero(pages)) for pages in dirty)
 
 
-def _runs(present: np.ndarray[Any, np.dtype[np.bool_]]) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of the runs of True."""
-    edges = np.flatnonzero(np.diff(present, prepend=False, append=False)).tolist()
-    yield from zip(edges[::2], edges[1::2], strict=True)
-
-
 def _dirty_steps(dirty: Dirty, page_size_len: int) -> Iterator[tuple[int, int, int]]:
     step = max(1, _STEP_LEN // page_size_len)
     for block, pages in enumerate(dirty):
-        for begin, end in _runs(pages):
-            for first in range(begin, end, step):
-                yield block, first, min(step, end - first)
+        for low in range(0, len(pages), _LOOK_PAGES):
+            for begin, end in true_runs(pages[low : low + _LOOK_PAGES]):
+                for first in range(low + begin, low + end, step):
+                    yield block, first, min(step, low + end - first)

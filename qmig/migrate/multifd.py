@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from qmig.migrate.sequential import RecordWriter, equal_runs, name_bytes, write_block_list
+from qmig.migrate.sequential import RecordWriter, name_bytes, write_block_list
+from qmig.pages.flags import equal_runs
 from qmig.pages.zero import zero_pages
 from qmig.wire.multifd import (
     MULTIFD_VERSION,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qmig.pages.flags import equal_runs
 from qmig.pages.zero import zero_pages
 from qmig.wire.ram import (
     ENCODING_FLAG_XBZRLE,
@@ -20,7 +20,7 @@ from qmig.wire.ram import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from qmig.memory import RamBlock, RunningGuest
     from qmig.migrate.counters import Counters
@@ -208,11 +208,3 @@ class SequentialLayout:
     def complete(self) -> None:
         """Write the EOS word."""
         self._stream.eos()
-
-
-def equal_runs(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> Iterator[tuple[int, int, bool]]:
-    """Yield (begin, end, value) of runs of one value."""
-    edges = [0, *(np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist(), len(flags)]
-    for begin, end in pairwise(edges):
-        if begin < end:
-            yield begin, end, bool(flags[begin])

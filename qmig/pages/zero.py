@@ -37,6 +37,8 @@ def zero_pages(pages: Pages) -> np.ndarray[Any, np.dtype[np.bool_]]:
     if pages.ndim != 2 or pages.dtype != np.uint8:
         raise ValueError(f"pages of {pages.dtype} in {pages.ndim} dimensions, not uint8 in 2")
     count, page_size_len = pages.shape
+    if pages.strides[0] == 0 and count > 1:  # one page that stands for all of them
+        return np.full(count, zero_pages(pages[:1])[0])
     zero = np.empty(count, dtype=np.bool_)
     step = max(1, _CHUNK_LEN // max(1, page_size_len))
     for first in range(0, count, step):
