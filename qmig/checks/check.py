@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qmig.capture.records import PageBatch, Record
     from qmig.capture.stream import StreamWalk
     from qmig.checks.finding import Finding
+    from qmig.errors import QmigError
 
     Walk = StreamWalk | ChannelWalk
 
@@ -26,14 +27,20 @@ class Context:
             None where there is no main stream.
         report: called as `report(rule_id, container, offset=, length=, record=, expected=, found=,
             field=, hint=, **values)`; `values` fill the rule's message.
+        unjudged: why parts of the capture could not be judged; checks add to it.
     """
 
     def __init__(
-        self, capture: Capture, walk: StreamWalk | None, report: Callable[..., Finding | None]
+        self,
+        capture: Capture,
+        walk: StreamWalk | None,
+        report: Callable[..., Finding | None],
+        unjudged: list[QmigError] | None = None,
     ) -> None:
         self.capture = capture
         self.walk = walk
         self.report = report
+        self.unjudged = [] if unjudged is None else unjudged
 
 
 class Check:

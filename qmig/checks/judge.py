@@ -61,7 +61,7 @@ class Judge:
         self._capture = capture
         self._reporter = Reporter(select, ignore)
         self._survey = Survey()
-        self._context = Context(capture, None, self._reporter)
+        self._context = Context(capture, None, self._reporter, self._reporter.verdict.unjudged)
         self._checks = [check(self._context) for check in checks]
         self._on_record = _listeners(self._checks)
         self._on_record.setdefault(NOT_READ, []).append(self._not_read)

@@ -1,0 +1,108 @@
+"""packet_num across the channels of a set: one counter from 9.2 on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from qmig.checks.multifd_log import NO_NUMBER, ChannelLog
+from qmig.checks.multifd_packet_checks import name_of
+from qmig.wire.multifd import MultifdPacket9
+from qmig.wire.record import field_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qmig.checks.check import Context
+
+_FIELD: Final = field_table(MultifdPacket9)["packet_num"]
+
+
+def judge_numbers(context: Context, logs: Sequence[ChannelLog]) -> None:
+    """Report numbers that repeat, are missing, or go back in a channel.
+
+    Judged where all SYNC packets have pages_alloc 0, which only 9.2 and later write, and where no
+    channel is missing.
+    """
+    counts = [log.walk.counters for log in logs]
+    syncs = sum(count.syncs for count in counts)
+    ids = sorted(log.walk.channel_id or 0 for log in logs)
+    bare = syncs > 0 and sum(count.syncs_alloc_zero for count in counts) == syncs
+    if not bare or ids != list(range(len(logs))):
+        return
+    numbers = np.concatenate([np.frombuffer(log.numbers, np.uint64) for log in logs])
+    log_of = np.repeat(np.arange(len(logs)), [len(log.numbers) for log in logs])
+    index_of = np.concatenate([np.arange(len(log.numbers)) for log in logs])
+    ram = numbers != NO_NUMBER
+    numbers, log_of, index_of = numbers[ram], log_of[ram], index_of[ram]
+    _going_back(context, logs)
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    for at in (np.flatnonzero(ordered[1:] == ordered[:-1]) + 1).tolist():
+        first, second = int(order[at - 1]), int(order[at])
+        other = logs[int(log_of[first])]
+        _report(
+            context,
+            "QM330",
+            logs[int(log_of[second])],
+            int(index_of[second]),
+            expected="a number that no other packet has",
+            found=f"{int(ordered[at])}, as in {name_of(other.walk, int(index_of[first]))}",
+        )
+    if len(ordered) and int(ordered[-1]) >= len(ordered):
+        _gaps(context, logs, order, ordered, log_of, index_of)
+
+
+def _going_back(context: Context, logs: Sequence[ChannelLog]) -> None:
+    for log in logs:
+        numbers = np.frombuffer(log.numbers, np.uint64)
+        places = np.flatnonzero(numbers != NO_NUMBER)
+        kept = numbers[places]
+        for at in (np.flatnonzero(kept[1:] < kept[:-1]) + 1).tolist():
+            _report(
+                context,
+                "QM332",
+                log,
+                int(places[at]),
+                expected=f"more than {int(kept[at - 1])}, as in the packet before",
+                found=str(int(kept[at])),
+            )
+
+
+def _gaps(
+    context: Context,
+    logs: Sequence[ChannelLog],
+    order: np.ndarray[tuple[int], np.dtype[np.int64]],
+    ordered: np.ndarray[tuple[int], np.dtype[np.uint64]],
+    log_of: np.ndarray[tuple[int], np.dtype[np.int64]],
+    index_of: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> None:
+    before = np.concatenate([np.array([-1]), ordered[:-1].astype(np.int64)])
+    for at in np.flatnonzero(ordered.astype(np.int64) - before > 1).tolist():
+        behind = int(order[at])
+        first, last = int(before[at]) + 1, int(ordered[at]) - 1
+        missing = str(first) if first == last else f"{first} to {last}"
+        _report(
+            context,
+            "QM331",
+            logs[int(log_of[behind])],
+            int(index_of[behind]),
+            expected=f"{first} next among all channels",
+            found=f"{int(ordered[at])}; no packet has {missing}",
+        )
+
+
+def _report(
+    context: Context, rule_id: str, log: ChannelLog, index: int, *, expected: str, found: str
+) -> None:
+    context.report(
+        rule_id,
+        log.container,
+        offset=log.offsets[index] + _FIELD[0],
+        length=_FIELD[1],
+        record=name_of(log.walk, index),
+        field="packet_num",
+        expected=expected,
+        found=found,
+    )
