@@ -20,10 +20,11 @@ The text of each is one line: file, byte offset, record, field, expected, found,
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from qmig.faults import Fault
 
@@ -203,3 +204,14 @@ class OutputClosedError(OutputError):
 def join_hint(line: str, hint: str | None) -> str:
     """Append a hint to an error line, where there is one."""
     return f"{line}; {hint}" if hint else line
+
+
+@contextmanager
+def naming_cut(fault: Fault, **values: int | str) -> Iterator[None]:
+    """Give the end of data inside this context its cause, where it has none yet."""
+    try:
+        yield
+    except TruncatedStreamError as error:
+        if error.fault is None:
+            error.fault, error.values = fault, values
+        raise

@@ -30,7 +30,6 @@ class Fault(StrEnum):
     FOOTER_ID = "footer-id"
     ELEMENT_TYPE = "element-type"
 
-    RAM_START_AGAIN = "ram-start-again"
     RAM_OPENING = "ram-opening"
     RAM_BLOCK_NAMELESS = "ram-block-nameless"
     RAM_BLOCK_LEN = "ram-block-len"
@@ -71,6 +70,7 @@ class Fault(StrEnum):
     LIBVIRT_DATA_LEN = "libvirt-data-len"
     LIBVIRT_FORMAT = "libvirt-format"
     LIBVIRT_STREAM = "libvirt-stream"
+    LIBVIRT_UNFINISHED = "libvirt-unfinished"
     COMPRESSED_DATA = "compressed-data"
 
     CHANNEL_VERSION = "channel-version"

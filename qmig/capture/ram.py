@@ -4,56 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.mapped_header import MappedHeaderReader
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
-from qmig.capture.page_walk import PageWalk, compress_bound
-from qmig.capture.records import PageBatch, Record
+from qmig.capture.page_walk import PageWalk
+from qmig.capture.ram_record import WORD_LEN, PageRecordParser, flag_names, text_of
+from qmig.capture.records import Opaque, PageBatch, Record
 from qmig.capture.source import Cursor
 from qmig.errors import (
     LimitExceededError,
     MalformedStreamError,
     StreamError,
-    UnsupportedStreamError,
+    naming_cut,
 )
-from qmig.limits import MAX_BLOCK_LEN, MAX_RAM_BLOCKS, MIB
-from qmig.memory import MappedLayout, PageKind, PageRun, RamBlock
+from qmig.faults import Fault
+from qmig.limits import MAX_BLOCK_LEN, MAX_DAMAGED_PLACES, MAX_RAM_BLOCKS, MIB
+from qmig.memory import PageRun, RamBlock
 from qmig.wire.gate import read_record
-from qmig.wire.mapped_ram import MAPPED_RAM_HDR_VERSION, MappedRamHeader, bitmap_len
+from qmig.wire.mapped_ram import MAPPED_RAM_HDR_VERSION, MappedRamHeader
 from qmig.wire.ram import (
-    ENCODING_FLAG_XBZRLE,
-    CompressPageHead,
-    FillByte,
     RamBlockAddr,
     RamBlockPageSize,
     RamBlockRecord,
-    RamPageName,
     RamSaveFlag,
     RamWord,
-    XbzrleHead,
 )
-from qmig.wire.record import field_table, fixed_len
+from qmig.wire.record import fixed_len
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-_WORD_LEN: Final = fixed_len(RamWord)
 _SMALLEST_PAGE_MASK: Final = 0xFF  # flags of a word before the page size is known
 _BATCH_LEN: Final = 32 * MIB  # bytes walked before what lies behind is given back
 _BATCH_RUNS: Final = 65_536
-_LEGAL_WORDS: Final = "one of ZERO, PAGE, XBZRLE, COMPRESS_PAGE, EOS, MULTIFD_FLUSH"
-
-
-def text_of(name: bytes) -> str:
-    """Return a name from a stream as text; bytes that are not UTF-8 become surrogates."""
-    return name.decode("utf-8", "surrogateescape")
-
-
-def flag_names(flags: int) -> str:
-    """Return the names of the flags in a word ("PAGE|CONTINUE"), unknown bits in hex."""
-    if flags == 0:
-        return "no flag"
-    known = [flag.name or "" for flag in RamSaveFlag if flags & flag]
-    rest = flags & ~sum(RamSaveFlag)
-    return "|".join([*known, *([f"0x{rest:x}"] if rest else [])])
 
 
 class BlockListReader:
@@ -64,6 +46,7 @@ class BlockListReader:
         mapped: whether the capability mapped-ram is on; None: not known, find out.
         ignore_shared: whether x-ignore-shared is on; None: not known, find out.
         page_size_len: the target page size where it is known.
+        damage: called with each error behind which the list goes on; None: it is raised.
 
     Attributes:
         blocks: the blocks read so far.
@@ -77,13 +60,14 @@ class BlockListReader:
         mapped: bool | None,
         ignore_shared: bool | None,
         page_size_len: int | None,
+        damage: Callable[[StreamError], None] | None = None,
     ) -> None:
         self.blocks: list[RamBlock] = []
         self.total_len = 0
         self.mapped = mapped
         self.ignore_shared = ignore_shared
         self._cursor = cursor
-        self._page_size_len = page_size_len
+        self._headers = MappedHeaderReader(cursor, page_size_len, damage)
         self._left_len = 0
 
     def read(self) -> Iterator[Record]:
@@ -94,7 +78,8 @@ class BlockListReader:
         """
         cursor = self._cursor
         start = cursor.offset
-        word = read_record(cursor, RamWord, what="RAM block list")
+        with naming_cut(Fault.RAM_BLOCKS_CUT):
+            word = read_record(cursor, RamWord, what="RAM block list")
         flags = word.word & _SMALLEST_PAGE_MASK
         if flags != RamSaveFlag.MEM_SIZE:
             raise MalformedStreamError(
@@ -104,15 +89,17 @@ class BlockListReader:
                 field="word",
                 expected="MEM_SIZE with the total of all blocks",
                 found=f"0x{word.word:x} ({flag_names(flags)})",
+                fault=Fault.RAM_OPENING,
             )
         self.total_len = self._left_len = word.word & ~_SMALLEST_PAGE_MASK
-        yield Record(start, _WORD_LEN, "RAM word", word, flags="MEM_SIZE")
+        yield Record(start, WORD_LEN, "RAM word", word, flags="MEM_SIZE")
         if self.mapped is None:
             self.mapped = self._find_out_mapped()
         if self.ignore_shared is None:
             self.ignore_shared = self._find_out_ignore_shared()
-        while self._left_len:
-            yield from self._entry()
+        with naming_cut(Fault.RAM_BLOCKS_CUT):
+            while self._left_len:
+                yield from self._entry()
 
     def _find_out_mapped(self) -> bool:
         """Without a configuration section: does a mapped-ram header follow the first entry?
@@ -180,7 +167,7 @@ class BlockListReader:
             block.page_size = size.page_size
             yield Record(at, cursor.offset - at, "RAM block page_size", size, block=block.name)
         if self.mapped:
-            yield from self._mapped(block)
+            yield from self._headers.read(block)
 
     def _check_entry(self, entry: RamBlockRecord, start: int, what: str) -> None:
         if not entry.idstr:
@@ -191,6 +178,7 @@ class BlockListReader:
                 field="idstr",
                 expected="the name of a block, for the lengths so far do not add up to the total",
                 found="an empty name",
+                fault=Fault.RAM_BLOCK_NAMELESS,
             )
         most = min(self._left_len, MAX_BLOCK_LEN)
         if entry.used_length > most:
@@ -201,6 +189,8 @@ class BlockListReader:
                 field="used_length",
                 expected=f"at most 0x{most:x}, what is left of the total",
                 found=f"0x{entry.used_length:x}",
+                fault=Fault.RAM_BLOCK_LEN,
+                values={"block": text_of(entry.idstr)},
             )
 
     def _page_size_follows(self) -> bool:
@@ -213,61 +203,6 @@ class BlockListReader:
             and value.bit_count() == 1
         )
 
-    def _mapped(self, block: RamBlock) -> Iterator[Record]:
-        cursor = self._cursor
-        start = cursor.offset
-        what = f"mapped-ram header of {block.name}"
-        header = read_record(cursor, MappedRamHeader, what=what)
-        yield Record(start, cursor.offset - start, "mapped-ram header", header, block=block.name)
-        if header.bitmap_offset == 0 and header.pages_offset == 0:  # 11.0: a shared block
-            return
-        self._check_mapped(header, start, what)
-        pages = block.used_length // header.page_size
-        layout = MappedLayout(header, start, bitmap_len(pages))
-        block.mapped = layout
-        yield from self._mapped_regions(block, layout)
-
-    def _check_mapped(self, header: MappedRamHeader, start: int, what: str) -> None:
-        def wrong(field: str, expected: str) -> MalformedStreamError:
-            return MalformedStreamError(
-                path=self._cursor.name,
-                offset=start + field_table(MappedRamHeader)[field][0],
-                record=what,
-                field=field,
-                expected=expected,
-                found=f"0x{getattr(header, field):x}",
-            )
-
-        if header.version > 1:
-            raise wrong("version", "1")
-        if header.page_size not in LEGAL_PAGE_SIZES:
-            raise wrong("page_size", "a target page size, 256 to 65536")
-        if self._page_size_len is None:
-            self._page_size_len = header.page_size
-        if header.page_size != self._page_size_len:
-            raise wrong("page_size", f"{self._page_size_len}, the target page size")
-        if header.pages_offset % header.page_size:
-            raise wrong("pages_offset", "a multiple of the page size")
-        if header.pages_offset < self._cursor.offset:
-            raise wrong("pages_offset", f"an offset behind this header, 0x{self._cursor.offset:x}")
-
-    def _mapped_regions(self, block: RamBlock, layout: MappedLayout) -> Iterator[Record]:
-        """Yield bitmap, gap and pages, and move behind them."""
-        cursor, header, name = self._cursor, layout.header, block.name
-        at = cursor.offset
-        what = f"mapped-ram area of {name}"
-        in_place = header.bitmap_offset == at and at + layout.bitmap_len <= header.pages_offset
-        if in_place:
-            cursor.skip(layout.bitmap_len, what=f"mapped-ram bitmap of {name}")
-            yield Record(at, layout.bitmap_len, "mapped-ram bitmap", block=name)
-        at = cursor.offset
-        cursor.skip(header.pages_offset - at, what=what, field="gap before the pages")
-        if cursor.offset > at:
-            yield Record(at, cursor.offset - at, "mapped-ram gap", block=name)
-        at = cursor.offset
-        cursor.skip(block.used_length, what=what, field="pages")
-        yield Record(at, block.used_length, "mapped-ram pages", block=name)
-
 
 class PageRecordReader:
     """Reads the page records of the `ram` sections of one stream.
@@ -276,19 +211,31 @@ class PageRecordReader:
         blocks: the block list.
         page_size_len: bytes of a target page.
         mapped: whether the stream is mapped-ram, where only EOS words are legal.
+        damage: called with each error of a record behind which the next one can be found; None:
+            it is raised.
 
     Attributes:
         flush_words: MULTIFD_FLUSH words so far.
         eos_words: EOS words so far.
     """
 
-    def __init__(self, blocks: Sequence[RamBlock], page_size_len: int, *, mapped: bool) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[RamBlock],
+        page_size_len: int,
+        *,
+        mapped: bool,
+        damage: Callable[[StreamError], None] | None = None,
+    ) -> None:
         self.flush_words = 0
         self.eos_words = 0
-        self._blocks = blocks
         self._mapped = mapped
         self._page_size_len = page_size_len
+        self._damage = damage
+        self._damaged_records = 0
         self._walk = PageWalk(blocks, page_size_len)
+        self._parser = PageRecordParser(self._walk, blocks, page_size_len, mapped=mapped)
+        self._block_lost = False
 
     def read(
         self, cursor: Cursor, *, careful: bool = False, bare: bool = False
@@ -304,6 +251,12 @@ class PageRecordReader:
         Raises:
             StreamError: a record is damaged or not legal.
         """
+        with naming_cut(Fault.RAM_CUT):
+            yield from self._records(cursor, careful=careful, bare=bare)
+
+    def _records(
+        self, cursor: Cursor, *, careful: bool, bare: bool
+    ) -> Iterator[Record | PageBatch]:
         while True:
             if not careful:
                 batch = self._fast_batch(cursor)
@@ -318,14 +271,37 @@ class PageRecordReader:
             flags = word.word & (self._page_size_len - 1)
             if flags & RamSaveFlag.EOS:
                 self.eos_words += 1
-                yield Record(start, _WORD_LEN, "RAM word", word, flags=flag_names(flags))
+                yield Record(start, WORD_LEN, "RAM word", word, flags=flag_names(flags))
                 return
             if flags == RamSaveFlag.MULTIFD_FLUSH and not self._mapped:
                 self.flush_words += 1
-                yield Record(start, _WORD_LEN, "RAM word", word, flags=flag_names(flags))
+                yield Record(start, WORD_LEN, "RAM word", word, flags=flag_names(flags))
                 continue
-            run = self._page(cursor, start, word.word, flags)
+            try:
+                run = self._parser.page(cursor, start, word.word)
+            except StreamError as error:
+                behind = self._behind(cursor, start, error)
+                if behind is None:
+                    raise
+                cursor.offset = behind
+                yield Opaque(start, behind - start, "RAM record", extent="damage")
+                continue
             yield PageBatch(start, cursor.offset - start, [run])
+
+    def _behind(self, cursor: Cursor, start: int, error: StreamError) -> int | None:
+        """Report a damaged record; return where the next one begins, None where to stop."""
+        if self._damage is None or self._damaged_records >= MAX_DAMAGED_PLACES:
+            return None
+        behind = self._parser.behind(cursor, start, error)
+        if behind is None:
+            return None
+        # What continues a block that is not known is no further error.
+        if not (self._block_lost and error.fault is Fault.RAM_CONTINUE):
+            self._damaged_records += 1
+            self._damage(error)
+        if error.fault is Fault.RAM_BLOCK_UNKNOWN:
+            self._walk.block, self._block_lost = -1, True
+        return behind
 
     def _fast_batch(self, cursor: Cursor) -> PageBatch | None:
         if self._mapped:
@@ -342,119 +318,3 @@ class PageRecordReader:
             return None
         cursor.offset = base + after
         return PageBatch(start, cursor.offset - start, runs)
-
-    def _page(self, cursor: Cursor, start: int, word: int, flags: int) -> PageRun:
-        """Read one page record behind its word, through the schemas."""
-        kind = flags & ~int(RamSaveFlag.CONTINUE)  # as an IntFlag it would drop unknown bits
-        if flags == RamSaveFlag.HOOK:
-            raise UnsupportedStreamError(
-                path=cursor.name,
-                offset=start,
-                record="RAM record",
-                field="flags",
-                expected="a record that is not part of an RDMA migration",
-                found="HOOK",
-                hint="what follows is defined by RDMA and cannot be read from a file",
-            )
-        if self._mapped or kind not in (
-            RamSaveFlag.ZERO,
-            RamSaveFlag.PAGE,
-            RamSaveFlag.XBZRLE,
-            RamSaveFlag.COMPRESS_PAGE,
-        ):
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start,
-                record="RAM record",
-                field="flags",
-                expected="EOS (the stream is mapped-ram)" if self._mapped else _LEGAL_WORDS,
-                found=f"{flag_names(flags)} (word 0x{word:x})",
-            )
-        block = self._block_of(cursor, start, flags)
-        addr = word - flags
-        limit = self._blocks[block].used_length
-        if addr + self._page_size_len > limit:
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start,
-                record=f"RAM record in {self._blocks[block].name}",
-                field="offset in the block",
-                expected=f"at most 0x{max(0, limit - self._page_size_len):x}",
-                found=f"0x{addr:x}",
-            )
-        page_kind, payload_len = self._body(cursor, RamSaveFlag(kind), addr)
-        data_offset = cursor.offset
-        if kind == RamSaveFlag.ZERO and cursor.peek(1) not in (b"", b"\0"):
-            page_kind = PageKind.FILL
-        cursor.skip(payload_len, what=f"RAM record of page 0x{addr:x}", field="page data")
-        record_len = cursor.offset - start
-        return PageRun(
-            block,
-            int(page_kind),
-            addr // self._page_size_len,
-            1,
-            data_offset,
-            record_len,
-            payload_len,
-        )
-
-    def _block_of(self, cursor: Cursor, start: int, flags: int) -> int:
-        if flags & RamSaveFlag.CONTINUE:
-            if self._walk.block < 0:
-                raise MalformedStreamError(
-                    path=cursor.name,
-                    offset=start,
-                    record="RAM record",
-                    field="flags",
-                    expected="the name of a block before the first CONTINUE",
-                    found=flag_names(flags),
-                )
-            return self._walk.block
-        at = cursor.offset
-        name = read_record(cursor, RamPageName, what="RAM record").idstr
-        block = self._walk.names.get(name)
-        if block is None:
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=at,
-                record="RAM record",
-                field="idstr",
-                expected="the name of a block in the block list",
-                found=repr(name[:64]),
-            )
-        self._walk.block = block
-        return block
-
-    def _body(self, cursor: Cursor, kind: RamSaveFlag, addr: int) -> tuple[PageKind, int]:
-        """Read the head of a record's body; return its kind and the bytes behind the head."""
-        what = f"RAM record of page 0x{addr:x}"
-        start = cursor.offset
-        if kind == RamSaveFlag.PAGE:
-            return PageKind.PLAIN, self._page_size_len
-        if kind == RamSaveFlag.ZERO:
-            return PageKind.ZERO, fixed_len(FillByte)
-        if kind == RamSaveFlag.COMPRESS_PAGE:
-            length = read_record(cursor, CompressPageHead, what=what).compressed_len
-            most = compress_bound(self._page_size_len)
-            if not 0 < length <= most:
-                raise MalformedStreamError(
-                    path=cursor.name,
-                    offset=start,
-                    record=what,
-                    field="compressed_len",
-                    expected=f"1 to {most}",
-                    found=str(length),
-                )
-            return PageKind.COMPRESSED, length
-        head = read_record(cursor, XbzrleHead, what=what)
-        if head.flag != ENCODING_FLAG_XBZRLE or head.encoded_len > self._page_size_len:
-            bad_flag = head.flag != ENCODING_FLAG_XBZRLE
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start + (0 if bad_flag else 1),
-                record=what,
-                field="flag" if bad_flag else "encoded_len",
-                expected="1" if bad_flag else f"at most {self._page_size_len}",
-                found=str(head.flag if bad_flag else head.encoded_len),
-            )
-        return PageKind.XBZRLE, head.encoded_len
