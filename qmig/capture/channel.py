@@ -427,7 +427,7 @@ class ChannelWalk:
             "NOCOMP",
             fault=Fault.PACKET_METHOD_CHANGED,
             flags=method,
-            expected_flags=before,
+            wanted=before,
         )
 
     def _device_state(self, cursor: Cursor) -> Iterator[Record | Packet]:
