@@ -57,7 +57,7 @@ class ChannelLog:
         index = len(self.offsets)
         if packet.normal_pages or packet.zero_pages:
             self.first_pages.setdefault(len(self.syncs), index)
-        if packet.sync:
+        if packet.sync and not packet.device_state:
             self.syncs.append(index)
         self.offsets.append(packet.offset)
         self.numbers.append(NO_NUMBER if packet.packet_num is None else packet.packet_num)

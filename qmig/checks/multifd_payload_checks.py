@@ -11,6 +11,7 @@ from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.checks.check import Check, Context
 from qmig.checks.multifd_packet_checks import name_of
 from qmig.errors import MalformedStreamError
+from qmig.faults import Fault
 from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class PayloadCheck(Check):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._walk: ChannelWalk | None = None
-        self._method = MultifdCompression.NOCOMP
+        self._method: int | None = None  # of the first packet with pages, of all channels
         self._decoder: Decoder | None = None
         self._lost = False
 
@@ -42,7 +43,13 @@ class PayloadCheck(Check):
         """Decompress a packet's payload."""
         if walk is not self._walk:
             self._walk, self._decoder, self._lost = walk, None, False
-        if not packet.normal_pages or not packet.compression or packet.device_state:
+        if self._method is None and (packet.normal_pages or packet.zero_pages):
+            self._method = packet.compression
+        if packet.compression != self._method:
+            # What was lost before a payload has changed the decompressor's state.
+            self._lost = self._lost or bool(packet.normal_pages)
+            return
+        if not packet.normal_pages or packet.device_state:
             return
         size = walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         if packet.compression in _SINGLE:
@@ -53,9 +60,9 @@ class PayloadCheck(Check):
     def _whole(self, container: Container, walk: ChannelWalk, packet: Packet, size: int) -> None:
         method = MultifdCompression(packet.compression)
         if self._decoder is None:
-            self._method, self._decoder = method, decoder_of(method)
-        if walk.errors or method != self._method:
-            self._lost = True  # what was lost before it has changed the decompressor's state
+            self._decoder = decoder_of(method)
+        if any(error.fault is not Fault.CHANNEL_VERSION for error in walk.errors):
+            self._lost = True
             return
         plain_len = len(packet.normal_pages) * size
         data = walk.source.read_at(packet.payload_offset, packet.payload_len)
