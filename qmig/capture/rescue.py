@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from qmig.capture.channel import ChannelWalk
 from qmig.capture.container import Role, open_container
 from qmig.capture.page_index import TooManyRunsError
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
@@ -194,6 +195,8 @@ class _Rescuer:
     def run(self) -> None:
         found = self._found
         channels = self._with(Role.CHANNEL)
+        if self._page_size_len is None:
+            self._page_size_len = _page_size_in(channels)
         ram = RamRescue(flush_markers=bool(channels) and self._flush_markers())
         try:
             self._read(ram, channels)
@@ -214,8 +217,7 @@ class _Rescuer:
         for view in found.blocks:
             found.maps.append(view.page_map(left))
             left -= len(found.maps[-1].unknown)
-        if first.last.page_size is not None:
-            found.page_size_len = first.last.page_size.length
+        found.page_size_len = first.last.known_page_size_len or DEFAULT_PAGE_SIZE_LEN
         found.eof = last.eof_offset is not None
         self._find_missing(last)
         found.versions_may_be_old = self._may_be_old()
@@ -256,7 +258,7 @@ class _Rescuer:
 
     def _read_channel(self, ram: RamRescue, container: Container) -> None:
         found, walk = self._found, self._connections[0].last
-        size = walk.page_size.length if walk.page_size else DEFAULT_PAGE_SIZE_LEN
+        size = walk.known_page_size_len or DEFAULT_PAGE_SIZE_LEN
         channel = RescuedChannel(container, walk.blocks, size, all_listed=found.lost_ram_len == 0)
         self._channels.append(channel)
         found.opened.append(channel.plain)
@@ -357,6 +359,16 @@ class _Rescuer:
         guessed = [e.name for e, _ in found.elements if e.extent == _GUESS]
         if guessed:
             found.reasons.append("nothing in it tells where its sections end: they may be cut")
+
+
+def _page_size_in(channels: Sequence[Container]) -> int | None:
+    """Return the page size that the first packets tell, where the main stream may be cut short."""
+    for container in channels:
+        walk = ChannelWalk(container.source, container.stream_offset)
+        for packet in walk.packets():
+            if packet.pages_alloc and walk.page_size_len:
+                return walk.page_size_len
+    return None
 
 
 def _is_mapped(found: Rescue) -> bool:

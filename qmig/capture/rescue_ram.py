@@ -82,8 +82,7 @@ class RamRescue:
                 epoch += bool(word & self._marker and not word & RamSaveFlag.MEM_SIZE)
 
     def _note_page_size(self, walk: RescueWalk) -> None:
-        if walk.page_size is not None:
-            self._page_size_len = walk.page_size.length
+        self._page_size_len = walk.known_page_size_len or self._page_size_len
 
     def _labelled(
         self, runs: Sequence[PageRun], walk: RescueWalk, piece: int, label: int
@@ -169,9 +168,7 @@ class RamRescue:
         """
         self._place_strays(walk, all_listed=all_listed)
         self._index.finish()
-        size = self._page_size_len
-        if walk.page_size is not None:
-            size = walk.page_size.length
+        size = walk.known_page_size_len or self._page_size_len
         if walk.mapped:
             written = len(walk.blocks) if finished else last_written(walk.blocks, walk.source)
             return [

@@ -87,6 +87,14 @@ class RescueWalk(StreamWalk):
         return self._mapped or named or any(block.mapped for block in self.blocks)
 
     @property
+    def known_page_size_len(self) -> int | None:
+        """Bytes of a target page, as far as it was read; None: nothing told it."""
+        if self.page_size is not None:
+            return self.page_size.length
+        headers = [block.mapped.header for block in self.blocks if block.mapped]
+        return headers[0].page_size if headers else None
+
+    @property
     def stray_block(self) -> int:
         """Index of the block that stands for one that is not known."""
         return len(self.blocks)
