@@ -52,6 +52,7 @@ class Fault(StrEnum):
     MAPPED_PAGES_PLACE = "mapped-pages-place"
     MAPPED_BITMAP_CUT = "mapped-bitmap-cut"
     MAPPED_PAGES_CUT = "mapped-pages-cut"
+    MAPPED_MOVED = "mapped-moved"
     MAPPED_WORD = "mapped-word"
 
     VMDESC_CUT = "vmdescription-cut"

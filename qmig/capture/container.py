@@ -19,6 +19,7 @@ from qmig.capture.kinds import (
     describe_foreign,
     looks_like_preempt,
     looks_like_recovery,
+    looks_like_stream,
     may_hide_stream,
 )
 from qmig.capture.source import Cursor, FileSource, ForwardSource, Source, iter_file, source_name
@@ -29,6 +30,7 @@ from qmig.errors import (
     StreamError,
     UnsupportedStreamError,
 )
+from qmig.faults import Fault
 from qmig.limits import MAX_CONTAINER_DEPTH, MAX_LIBVIRT_DATA_LEN, MAX_STREAM_START_OFFSET, MIB
 from qmig.wire.gate import read_record
 from qmig.wire.libvirt import (
@@ -229,6 +231,17 @@ def _find_start(container: Container, head: bytes) -> None:
     if source.failure is not None:
         raise source.failure
     start = _search_start(source, container.stream_offset) if may_hide_stream(head) else None
+    if start is None and looks_like_stream(head):
+        raise MalformedStreamError(
+            path=source.name,
+            offset=container.stream_offset,
+            record="file header",
+            field="magic",
+            expected="51 45 56 4d (QEVM)",
+            found=head[: len(STREAM_MAGIC)].hex(" "),
+            hint="the rest of the header is that of a migration stream",
+            fault=Fault.STREAM_MAGIC,
+        )
     if start is None:
         raise SourceError(
             f"0x{container.stream_offset:08x} is no migration stream: it seems to be {what}",
@@ -290,7 +303,7 @@ def _check_libvirt_header(container: Container, header: LibvirtSaveHeader, start
     table = field_table(LibvirtSaveHeader)
 
     def wrong(
-        kind: type[MalformedStreamError], name: str, expected: str, hint: str | None = None
+        kind: type[MalformedStreamError], name: str, expected: str, fault: Fault | None
     ) -> MalformedStreamError:
         return kind(
             path=container.source.name,
@@ -299,17 +312,19 @@ def _check_libvirt_header(container: Container, header: LibvirtSaveHeader, start
             field=name,
             expected=expected,
             found=str(getattr(header, name)),
-            hint=hint,
+            fault=fault,
+            values={name: getattr(header, name)},
         )
 
     if header.version > QEMU_SAVE_VERSION:
-        raise wrong(MalformedStreamError, "version", f"at most {QEMU_SAVE_VERSION}")
+        most = f"at most {QEMU_SAVE_VERSION}"
+        raise wrong(MalformedStreamError, "version", most, Fault.LIBVIRT_VERSION)
     if header.data_len == 0:
-        raise wrong(MalformedStreamError, "data_len", "at least 1")
+        raise wrong(MalformedStreamError, "data_len", "at least 1", Fault.LIBVIRT_DATA_LEN)
     if header.data_len > MAX_LIBVIRT_DATA_LEN:
-        raise wrong(LimitExceededError, "data_len", f"at most {MAX_LIBVIRT_DATA_LEN}")
+        raise wrong(LimitExceededError, "data_len", f"at most {MAX_LIBVIRT_DATA_LEN}", None)
     if header.version == QEMU_SAVE_VERSION and header.format not in set(QemuSaveFormat):
-        raise wrong(MalformedStreamError, "format", "0 raw to 6 sparse")
+        raise wrong(MalformedStreamError, "format", "0 raw to 6 sparse", Fault.LIBVIRT_FORMAT)
 
 
 def _libvirt_data(
@@ -354,4 +369,5 @@ def _check_begins(container: Container) -> None:
         expected="QEVM",
         found=head.hex(" ") or "end of file",
         hint="the save was not finished" if partial else None,
+        fault=Fault.LIBVIRT_UNFINISHED if partial else Fault.LIBVIRT_STREAM,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from qmig.capture.source import Cursor, Source
 from qmig.errors import MalformedStreamError, StreamError
+from qmig.faults import Fault
 from qmig.limits import MAX_LZOP_BLOCK_LEN, MAX_ZSTD_WINDOW_LEN, MIB
 from qmig.pages.zstd_blocks import ZstdBlockScanner, ZstdFrameError
 from qmig.wire.gate import read_record, spaced_hex
@@ -234,6 +235,7 @@ def _check_lzop_lengths(source: Source, offset: int, plain_len: int, stored_len:
             record="lzop block",
             expected=f"a stored length of 1 to the plain length, at most {MAX_LZOP_BLOCK_LEN}",
             found=f"stored {stored_len}, plain {plain_len}",
+            fault=Fault.COMPRESSED_DATA,
         )
 
 
@@ -245,6 +247,7 @@ def _damaged(source: Source, codec: str, offset: int, reason: str, data: bytes) 
         expected="data that decompresses",
         found=f"{reason} (reading {spaced_hex(data, most=8)})",
         hint=f"test the file with the {codec} tool",
+        fault=Fault.COMPRESSED_DATA,
     )
 
 
@@ -256,4 +259,5 @@ def _cut(source: Source, codec: str, offset: int) -> StreamError:
         expected="more compressed data",
         found="end of file",
         hint="the file is cut short, or its save was not finished",
+        fault=Fault.COMPRESSED_DATA,
     )

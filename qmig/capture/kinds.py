@@ -97,6 +97,15 @@ def may_hide_stream(head: bytes) -> bool:
     return bool(head) and not any(head.startswith(magic) for magic, _, _ in _FOREIGN)
 
 
+def looks_like_stream(head: bytes) -> bool:
+    """Tell whether this is a stream but for its magic number."""
+    magic_len = len(STREAM_MAGIC)
+    return any(
+        start.startswith(STREAM_MAGIC) and head[magic_len:].startswith(start[magic_len:])
+        for start in STREAM_STARTS
+    )
+
+
 def looks_like_recovery(head: bytes) -> bool:
     """Tell whether this is the second connection of a postcopy migration that was resumed.
 

@@ -125,6 +125,20 @@ def _search(cursor: Cursor, start: int, pattern: bytes, damaged: Damaged, *, at:
     return None
 
 
+def search_last_footer(cursor: Cursor, section_id: int) -> int | None:
+    """Return where the footer of a stream's last section stands, with EOF behind it.
+
+    What follows EOF does not matter: it may be anything. So this is for a section whose footer
+    cannot be found otherwise.
+    """
+    mark = footer_bytes(section_id) + bytes([QemuVmSection.EOF])
+    for base, data in _pieces(cursor, cursor.offset):
+        position = data.find(mark)
+        if position >= 0:
+            return base + position
+    return None
+
+
 def _search_head(cursor: Cursor, start: int) -> int | None:
     for base, data in _pieces(cursor, start):
         for match in re.finditer(_HEAD_LOOK, data):
@@ -151,8 +165,3 @@ def _read(cursor: Cursor, at: int, length: int) -> bytes:
     if cursor.limit is not None:
         length = max(0, min(length, cursor.limit - at))
     return cursor.source.read_at(at, length)
-
-
-def is_eof(cursor: Cursor, offset: int) -> bool:
-    """Tell whether an EOF byte stands at `offset`."""
-    return _read(cursor, offset, 1) == bytes([QemuVmSection.EOF])

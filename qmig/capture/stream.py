@@ -495,11 +495,10 @@ class StreamWalk:
             guessed = guess_end(cursor)
             if guessed is not None:
                 return guessed, "guess"
-        if described is not None and self._resync:
-            end = start + described
-            marked = cursor.source.read_at(end, 1) == footer[:1]
-            if self._follows(cursor, end + FOOTER_LEN if marked else end):
-                return end, "vmdescription"
+        if self._resync:
+            damaged = self._damaged_extent(cursor, section, described)
+            if damaged is not None:
+                return damaged
         raise MalformedStreamError(
             path=cursor.name,
             offset=start,
@@ -514,6 +513,22 @@ class StreamWalk:
             hint="the file is cut short inside this section, or damaged behind it",
         )
 
+    def _damaged_extent(
+        self, cursor: Cursor, section: Section, described: int | None
+    ) -> tuple[int, str] | None:
+        """Return where a body ends whose footer, or what is behind it, is not as it should be."""
+        from qmig.capture.resync import search_last_footer
+
+        if described is not None:
+            end = cursor.offset + described
+            marked = cursor.source.read_at(end, 1) == footer_bytes(section.section_id)[:1]
+            if self._follows(cursor, end + FOOTER_LEN if marked else end):
+                return end, "vmdescription"
+        if self.footers is False:
+            return None
+        last = search_last_footer(cursor, section.section_id)
+        return None if last is None else (last, "footer")
+
     # -- ram --------------------------------------------------------------------------------------
 
     def _ram_start(self, cursor: Cursor, section: Section) -> Iterator[Item]:
@@ -527,7 +542,7 @@ class StreamWalk:
                 fault=Fault.RAM_BLOCKS_AGAIN,
             )
         if section.version_id != RAM_SAVE_VERSION:
-            raise UnsupportedStreamError(
+            error = UnsupportedStreamError(
                 path=cursor.name,
                 offset=cursor.offset - 4,
                 record="section header of ram",
@@ -537,6 +552,9 @@ class StreamWalk:
                 fault=Fault.RAM_VERSION,
                 values={"version": section.version_id},
             )
+            if not self._resync:
+                raise error
+            self._note(error)
         capabilities = self.configuration.capabilities if self.configuration else None
         known = self.configuration is not None
         if self.page_size is None and "mapped-ram" in (capabilities or ()):
@@ -547,6 +565,7 @@ class StreamWalk:
             mapped="mapped-ram" in (capabilities or ()) if known else None,
             ignore_shared="x-ignore-shared" in (capabilities or ()) if known else None,
             page_size_len=self.page_size.length if self.page_size else None,
+            damage=self._note if self._resync else None,
         )
         self.blocks = reader.blocks
         for record in reader.read():
@@ -561,7 +580,12 @@ class StreamWalk:
     def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
         if self._pages is None:
             page_size = self._decided_page_size(cursor)
-            self._pages = PageRecordReader(self.blocks, page_size.length, mapped=mapped)
+            self._pages = PageRecordReader(
+                self.blocks,
+                page_size.length,
+                mapped=mapped,
+                damage=self._note if self._resync else None,
+            )
         try:
             yield from self._pages.read(cursor, careful=self._careful)
         finally:

@@ -128,7 +128,9 @@ class FramingCheck(Check):
         self._described = False
 
     def _configuration(self, container: Container, walk: StreamWalk) -> None:
-        described = walk.vmdescription
+        described, rows = walk.vmdescription, walk.sections.rows
+        if walk.error is not None and (not rows or walk.error.offset < rows[0].offset):
+            return  # it may have been there
         if walk.configuration is None and described is not None and described.has_configuration:
             self.context.report(
                 "QM004",

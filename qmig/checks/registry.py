@@ -13,7 +13,16 @@ from qmig.checks import (
     rules_ram,
 )
 from qmig.checks.command_checks import CommandCheck
+from qmig.checks.container_checks import ContainerCheck
+from qmig.checks.device_checks import DeviceCheck
 from qmig.checks.framing_checks import FramingCheck
+from qmig.checks.mapped_ram_checks import MappedRamCheck
+from qmig.checks.multifd_init_checks import ChannelSetCheck
+from qmig.checks.multifd_packet_checks import DeviceStateCheck, PacketCheck
+from qmig.checks.multifd_payload_checks import PayloadCheck
+from qmig.checks.multifd_set_checks import SetCheck
+from qmig.checks.ram_checks import BlockListCheck, PageCheck, RamWordCheck
+from qmig.checks.ram_order_checks import PostcopyPagesCheck, XbzrleBaseCheck
 from qmig.faults import Fault
 
 if TYPE_CHECKING:
@@ -21,6 +30,11 @@ if TYPE_CHECKING:
 
     from qmig.checks.check import Check
     from qmig.checks.rule import Rule
+
+
+def _id_of(rule: Rule) -> str:
+    return rule.id
+
 
 RULES: Final[Mapping[str, Rule]] = {
     rule.id: rule
@@ -32,12 +46,25 @@ RULES: Final[Mapping[str, Rule]] = {
         rules_devices.RULES,
         rules_containers.RULES,
     )
-    for rule in rules
+    for rule in sorted(rules, key=_id_of)
 }
 
 CHECKS: Final[tuple[type[Check], ...]] = (
     FramingCheck,
     CommandCheck,
+    BlockListCheck,
+    RamWordCheck,
+    PageCheck,
+    XbzrleBaseCheck,
+    PostcopyPagesCheck,
+    MappedRamCheck,
+    DeviceCheck,
+    ChannelSetCheck,
+    PacketCheck,
+    DeviceStateCheck,
+    PayloadCheck,
+    SetCheck,
+    ContainerCheck,
 )
 
 _OF_FAULT: Final[Mapping[Fault, Rule]] = {

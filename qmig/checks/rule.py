@@ -45,6 +45,7 @@ class Rule:
         message: what QEMU 10.0 prints, as a format string over the values of a finding; None where
             it prints nothing of its own.
         faults: causes of a `StreamError` that break this rule.
+        speaker: who prints the message.
     """
 
     id: str
@@ -55,3 +56,4 @@ class Rule:
     outcome: Outcome
     message: str | None = None
     faults: frozenset[Fault] = field(default_factory=frozenset)
+    speaker: str = "QEMU"

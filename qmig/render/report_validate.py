@@ -102,6 +102,7 @@ def _rule(rule: Rule, count: int, kept: int) -> Document:
         "severity": rule.severity.value,
         "outcome": rule.outcome.value,
         "explanation": rule.explanation,
+        "speaker": rule.speaker,
         "source": rule.source,
         "count": count,
         "findings_left_out": count - kept,

@@ -165,10 +165,12 @@ def _finding_lines(finding: Document, rule: Document, *, with_path: bool) -> Ite
     if finding["hint"] is not None:
         yield from wrapped(harmless(finding["hint"]), first=_DEEP, rest=_DEEP)
     if finding["message"] is not None:
-        yield from wrapped(harmless(f"QEMU: {finding['message']}"), first=_DEEP, rest=_DEEP)
+        yield from wrapped(
+            harmless(f"{rule['speaker']}: {finding['message']}"), first=_DEEP, rest=_DEEP
+        )
     elif finding["severity"] != "note":
         outcome = _OUTCOMES[Outcome(rule["outcome"])]
-        yield f"{_DEEP}QEMU {outcome}"
+        yield f"{_DEEP}QEMU {outcome} and says nothing of its own"
 
 
 def rule_text_lines(rule: Rule) -> Iterator[str]:
@@ -179,7 +181,7 @@ def rule_text_lines(rule: Rule) -> Iterator[str]:
         [
             ("severity", rule.severity.value),
             ("QEMU 10.0", _OUTCOMES[rule.outcome]),
-            ("it says", rule.message or "nothing of its own"),
+            (f"{rule.speaker} says", rule.message or "nothing of its own"),
             ("source", rule.source),
         ]
     )
