@@ -17,7 +17,6 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.capture import Capture
-from qmig.capture.ram_view import Ram
 from qmig.capture.rescue import Rescue, rescue
 from qmig.conversion import CARRIED_COMMANDS, chunks_of, skeleton_of
 from qmig.errors import UnsupportedStreamError
@@ -239,15 +238,15 @@ class _Writer:
 
     def _ram(self) -> None:
         stream, found = self._stream, self._found
-        ram = {view.name: view for view in found.blocks}
-        guest = CapturedGuest(Ram(ram, found.page_size_len))
+        guest = CapturedGuest(found.ram)
         layout = SequentialLayout(stream, guest, self._counters)
         stream.ram_start()
         layout.setup(guest.blocks)
         stream.footer()
         stream.ram_part(QemuVmSection.SECTION_PART)
         step = max(1, _STEP_LEN // found.page_size_len)
-        for index, view in enumerate(ram.values()):
+        views = {view.name: view for view in found.blocks}
+        for index, view in enumerate(views.values()):
             for first, pages in view.known_runs():
                 for at in range(first, first + pages, step):
                     some = min(step, first + pages - at)

@@ -15,6 +15,7 @@ from qmig.capture.container import Role, open_container
 from qmig.capture.page_index import TooManyRunsError
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.preempt import PreemptWalk
+from qmig.capture.ram_view import Ram
 from qmig.capture.rescue_channels import RescuedChannel
 from qmig.capture.rescue_ram import RamRescue
 from qmig.capture.rescue_walk import MainRescue
@@ -35,7 +36,7 @@ from qmig.wire.vmdesc import VmDescError, VmDescription, parse_vmdescription
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from qmig.capture.container import Container
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from qmig.capture.source import Source
 
     PathLike = str | os.PathLike[str]
+    Progress = Callable[[Container, int], None]
 
 _GUESS: Final = "guess"
 
@@ -110,6 +112,11 @@ class Rescue:
         """Whether everything was there."""
         return not (self.damage or self.reasons or self.missing) and self.eof
 
+    @property
+    def ram(self) -> Ram:
+        """The blocks as a guest's memory; what is not known raises `MissingPagesError`."""
+        return Ram({view.name: view for view in self.blocks}, self.page_size_len)
+
     def close(self) -> None:
         """Close all files."""
         for source in self.opened:
@@ -129,7 +136,12 @@ class Rescue:
         self.close()
 
 
-def rescue(*paths: PathLike, page_size_len: int | None = None, offset: int | None = None) -> Rescue:
+def rescue(
+    *paths: PathLike,
+    page_size_len: int | None = None,
+    offset: int | None = None,
+    progress: Progress | None = None,
+) -> Rescue:
     """Find what can be had of the files of one migration.
 
     Args:
@@ -137,6 +149,7 @@ def rescue(*paths: PathLike, page_size_len: int | None = None, offset: int | Non
             the one with the main stream.
         page_size_len: the target page size in bytes, where the stream does not tell it.
         offset: where the stream begins in its file.
+        progress: told (file, offset in its stream) now and then.
 
     Raises:
         SourceError: no file holds a main stream, or two do.
@@ -145,7 +158,7 @@ def rescue(*paths: PathLike, page_size_len: int | None = None, offset: int | Non
     """
     found = _opened(paths, offset)
     try:
-        _Rescuer(found, page_size_len).run()
+        _Rescuer(found, page_size_len, progress).run()
     except (SourceError, StreamError):
         found.close()
         raise
@@ -183,8 +196,9 @@ def _opened(paths: Sequence[PathLike], offset: int | None) -> Rescue:
 class _Rescuer:
     """Fills a `Rescue`."""
 
-    def __init__(self, found: Rescue, page_size_len: int | None) -> None:
+    def __init__(self, found: Rescue, page_size_len: int | None, progress: Progress | None) -> None:
         self._found = found
+        self._progress = progress
         self._page_size_len = page_size_len
         self._connections: list[MainRescue] = []
         self._channels: list[RescuedChannel] = []
@@ -197,7 +211,9 @@ class _Rescuer:
         channels = self._with(Role.CHANNEL)
         if self._page_size_len is None:
             self._page_size_len = _page_size_in(channels)
-        ram = RamRescue(flush_markers=bool(channels) and self._flush_markers())
+        ram = RamRescue(
+            flush_markers=bool(channels) and self._flush_markers(), progress=self._progress
+        )
         try:
             self._read(ram, channels)
         except TooManyRunsError as error:
@@ -262,7 +278,7 @@ class _Rescuer:
         channel = RescuedChannel(container, walk.blocks, size, all_listed=found.lost_ram_len == 0)
         self._channels.append(channel)
         found.opened.append(channel.plain)
-        ram.add_channel(channel)
+        ram.add_channel(channel, container)
         found.damage += channel.damage
 
     # -- what it is -------------------------------------------------------------------------------

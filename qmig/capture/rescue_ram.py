@@ -22,12 +22,15 @@ from qmig.pages.xbzrle import XbzrleError, decode_into
 from qmig.wire.ram import RamSaveFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from qmig.capture.container import Container
     from qmig.capture.preempt import PreemptWalk
     from qmig.capture.rescue_channels import RescuedChannel
     from qmig.capture.rescue_walk import MainRescue, RescueWalk
     from qmig.capture.source import Source
+
+    Progress = Callable[[Container, int], None]
 
 _CHECKED: Final = frozenset({PageKind.XBZRLE, PageKind.COMPRESSED, PageKind.RAW_DEFLATE})
 _FIRST_STRAY: Final = (1 << 16) - 1  # labels of chains of stray pages go down from here
@@ -40,13 +43,15 @@ class RamRescue:
 
     Args:
         flush_markers: whether MULTIFD_FLUSH words end epochs; else EOS words do.
+        progress: told (file, offset in its stream) now and then.
 
     Attributes:
         payload_pages: pages that came with a payload.
         broken_pages: pages whose payload is damaged.
     """
 
-    def __init__(self, *, flush_markers: bool) -> None:
+    def __init__(self, *, flush_markers: bool, progress: Progress | None = None) -> None:
+        self._progress = progress
         self.payload_pages = 0
         self.broken_pages = 0
         self._index = PageIndex()
@@ -70,6 +75,8 @@ class RamRescue:
                 piece = number
                 self._sources.append(main.container.source)
                 label = _FIRST_STRAY - len(self._strays)
+            if self._progress is not None:
+                self._progress(main.container, item.offset + item.length)
             if isinstance(item, PageBatch):
                 # Only the first connection has epochs: the others come behind all of them.
                 order = order_of(epoch, 0)
@@ -110,13 +117,15 @@ class RamRescue:
             if isinstance(item, PageBatch):
                 self._add(item.runs, order_of(LAST_EPOCH, self._connections + 1))
 
-    def add_channel(self, channel: RescuedChannel) -> None:
-        """Take the pages of a multifd channel."""
+    def add_channel(self, channel: RescuedChannel, container: Container) -> None:
+        """Take the pages of a multifd channel, the one in that file."""
         raw = len(self._sources)
         self._sources += [channel.walk.source, channel.plain]
         for packet in channel.packet_runs():
             order = order_of(packet.epoch, 1 + packet.number)
             source = raw + packet.inflated
+            if self._progress is not None:
+                self._progress(container, channel.walk.end_offset)
             if packet.broken:
                 plain = [run for run in packet.runs if run.kind == PageKind.PLAIN]
                 self._put(plain, BROKEN, order)

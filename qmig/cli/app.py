@@ -11,6 +11,7 @@ from qmig._version import __version__
 from qmig.cli.guard import WRONG_USAGE, guarded
 from qmig.cli.inspect import InspectOptions, inspect
 from qmig.cli.output import UsageError
+from qmig.cli.salvage_options import SALVAGE_HELP, salvage_command
 from qmig.cli.save_options import OPTIONAL_VALUES, SAVE_HELP, save_command
 from qmig.cli.validate_options import VALIDATE_HELP, validate_command
 from qmig.cli.values import number, page_size, with_defaults
@@ -143,6 +144,7 @@ def _inspect(
 
 
 app.command("validate", no_args_is_help=True, help=VALIDATE_HELP)(validate_command)
+app.command("salvage", no_args_is_help=True, help=SALVAGE_HELP)(salvage_command)
 app.command("save", no_args_is_help=True, help=SAVE_HELP)(save_command)
 
 
