@@ -90,6 +90,10 @@ MAX_SEEN_RANGES: Final = 200_000
 # has some millions.
 MAX_PAGE_RUNS: Final = 16_000_000
 
+# Records and runs of pages that a survey keeps as objects so that the stream need not be walked
+# again: some 250 bytes each. A guest of 2 GiB has 15,000, so this does for most.
+MAX_KEPT_ITEMS: Final = 100_000
+
 # Findings of one rule that are kept, the others are counted: a person reads a few, and a stream in
 # which something goes wrong for each page has millions.
 MAX_FINDINGS_OF_A_RULE: Final = 100
@@ -108,3 +112,17 @@ MAX_JUDGED_PAGE_RUNS: Final = 2_000_000
 # Ranges of unknown pages that a salvaged stream lists: 16 bytes each. A file cut short has one for
 # each block; what is known is told by the page records in any case.
 MAX_SALVAGED_RANGES: Final = 65_536
+
+# Fields of one device as objects, 150 bytes each: a SCSI controller with full queues has some
+# thousands, a virtio-net (with 1,024 queues, used or not) 6,000.
+MAX_DEVICE_FIELDS: Final = 200_000
+
+# Bytes of one array of numbers; the longest of QEMU's own are bitmaps of some 100 KiB.
+MAX_DEVICE_NUMBERS_LEN: Final = 16 * MIB
+
+# Structs in structs, subsections in subsections: QEMU's own go eight deep.
+MAX_DEVICE_NESTING: Final = 64
+
+# Bytes of device sections that are kept until the vmdescription behind them is read. A machine with
+# 255 vCPUs and 30 devices has 5 MiB; a virtio-gpu with its resources has more, and is not looked at.
+MAX_KEPT_BODIES_LEN: Final = 16 * MIB

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN, LEGAL_PAGE_SIZES
 from qmig.capture.records import Record
@@ -11,6 +11,7 @@ from qmig.faults import Fault
 from qmig.memory import MappedLayout
 from qmig.wire.gate import read_record
 from qmig.wire.mapped_ram import MAPPED_RAM_HDR_VERSION, MappedRamHeader, bitmap_len
+from qmig.wire.ram import RamSaveFlag, RamWord
 from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
     from qmig.capture.source import Cursor
     from qmig.memory import RamBlock
+
+_EOS: Final = RamWord(word=int(RamSaveFlag.EOS)).build()
+_LOOK_LEN: Final = 256  # the longest name
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
 
 
 class MappedHeaderReader:
@@ -53,6 +58,15 @@ class MappedHeaderReader:
         yield Record(start, cursor.offset - start, "mapped-ram header", header, block=block.name)
         if header.bitmap_offset == 0 and header.pages_offset == 0:  # 11.0: a shared block
             return
+        moved_len = self._moved_len(header, block)
+        if moved_len and self._damage is not None:
+            self._damage(self._moved(header, start, block))
+            header = MappedRamHeader(
+                version=header.version,
+                page_size=header.page_size,
+                bitmap_offset=header.bitmap_offset - moved_len,
+                pages_offset=header.pages_offset - moved_len,
+            )
         try:
             self._check(header, start, block)
         except MalformedStreamError as error:
@@ -64,6 +78,38 @@ class MappedHeaderReader:
         layout = MappedLayout(header, start, bitmap_len(block.used_length // size))
         block.mapped = layout
         yield from self._regions(block, layout)
+
+    def _moved_len(self, header: MappedRamHeader, block: RamBlock) -> int:
+        """Return how many bytes the stream lies before the place that the header counts from.
+
+        QEMU puts the bitmap behind the header, so another bitmap_offset tells how far the stream
+        was moved, if what stands behind the pages is found with it and not without it.
+        """
+        moved_len = header.bitmap_offset - self._cursor.offset
+        if self._damage is None or not moved_len or not self._cursor.source.seekable:
+            return 0
+        behind = header.pages_offset + block.used_length
+        fits = self._goes_on(behind - moved_len) and not self._goes_on(behind)
+        return moved_len if fits else 0
+
+    def _goes_on(self, offset: int) -> bool:
+        """Tell whether an entry of the block list, or the EOS word behind it, can stand there."""
+        data = self._cursor.source.read_at(offset, _LOOK_LEN) if offset > 0 else b""
+        if data[: len(_EOS)] == _EOS:
+            return True
+        name = data[1 : 1 + data[0]] if data else b""
+        return bool(name) and not name.translate(None, _PRINTABLE)
+
+    def _moved(self, header: MappedRamHeader, start: int, block: RamBlock) -> MalformedStreamError:
+        return MalformedStreamError(
+            path=self._cursor.name,
+            offset=start + field_table(MappedRamHeader)["bitmap_offset"][0],
+            record=f"mapped-ram header of {block.name}",
+            field="bitmap_offset",
+            expected=f"0x{self._cursor.offset:x}, the end of this header",
+            found=f"0x{header.bitmap_offset:x}: the stream was moved in its file",
+            fault=Fault.MAPPED_MOVED,
+        )
 
     def _check(self, header: MappedRamHeader, start: int, block: RamBlock) -> None:
         def wrong(

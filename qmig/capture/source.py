@@ -196,6 +196,13 @@ class FileSource(Source):
         except OSError:  # behind the last data, or a file system without holes
             return self._end if self.read_at(offset, 1) == b"" else offset
 
+    def next_hole(self, offset: int) -> int:
+        """Return the first offset from `offset` on that is in a hole; the end if none is."""
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_HOLE)
+        except OSError:
+            return self._end
+
     def close(self) -> None:
         """Close the file."""
         if self._map is not None:

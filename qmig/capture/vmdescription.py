@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qmig.capture.extent import FoundVmDescription, find_vmdescription
 from qmig.capture.page_size import PageSize
 from qmig.capture.records import Record
-from qmig.errors import LimitExceededError
+from qmig.errors import LimitExceededError, naming_cut
+from qmig.faults import Fault
 from qmig.limits import MAX_VMDESC_LEN
 from qmig.wire.framing import VmDescriptionHead
 from qmig.wire.gate import read_record
@@ -92,6 +93,10 @@ class VmDescriptionReader:
         Raises:
             StreamError: it is cut short, or longer than its limit.
         """
+        with naming_cut(Fault.VMDESC_CUT):
+            yield from self._records(cursor)
+
+    def _records(self, cursor: Cursor) -> Iterator[Record]:
         start = cursor.offset
         head = read_record(cursor, VmDescriptionHead, what="vmdescription")
         if head.length > MAX_VMDESC_LEN:
@@ -102,6 +107,7 @@ class VmDescriptionReader:
                 field="length",
                 expected=f"at most {MAX_VMDESC_LEN}",
                 found=str(head.length),
+                fault=Fault.VMDESC_LEN,
             )
         yield Record(start, cursor.offset - start, "vmdescription", head)
         at = cursor.offset

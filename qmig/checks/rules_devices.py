@@ -2,9 +2,153 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from qmig.checks.rule import Rule
+from qmig.checks.rule import Outcome, Rule, Severity
+from qmig.faults import Fault
 
-RULES: Final[tuple[Rule, ...]] = ()
+_ERROR: Final = Severity.ERROR
+_WARNING: Final = Severity.WARNING
+_REFUSES: Final = Outcome.REFUSES
+_LOADS: Final = Outcome.LOADS
+_DESCRIBE: Final = "migration/savevm.c: qemu_savevm_state_complete_precopy_non_iterable, 10.0"
+_SKIPPED: Final = "migration/savevm.c: qemu_loadvm_state, 10.0 (reads over it)"
+_FIELDS: Final = "migration/vmstate.c: vmsd_desc_field_start, vmsd_desc_field_end, 10.0"
+_SUBSECTION: Final = "migration/vmstate.c: vmstate_subsection_load, 10.0"
+
+_VMDESCRIPTION: Final[tuple[Rule, ...]] = (
+    Rule(
+        "QM401",
+        "hold the whole vmdescription",
+        _WARNING,
+        "The file ends before the length of the vmdescription says. All RAM and all devices are "
+        "there, and QEMU restores them; tools that need the description fail.",
+        _SKIPPED,
+        _LOADS,
+        None,
+        frozenset({Fault.VMDESC_CUT}),
+    ),
+    Rule(
+        "QM402",
+        "have a vmdescription of at most 32 MiB",
+        _WARNING,
+        "A machine with 255 vCPUs has 4 MiB. QEMU reads over any length; qmig does not believe "
+        "this one.",
+        _SKIPPED,
+        _LOADS,
+        None,
+        frozenset({Fault.VMDESC_LEN}),
+    ),
+    Rule(
+        "QM403",
+        "have a vmdescription that is the JSON text of one",
+        _WARNING,
+        "It cannot be parsed, or lacks what each has. QEMU never looks into it.",
+        f"{_DESCRIBE}; {_SKIPPED}",
+        _LOADS,
+    ),
+    Rule(
+        "QM404",
+        "tell the target page size in the vmdescription, the same as elsewhere",
+        _WARNING,
+        "The configuration, the mapped-ram headers or POSTCOPY_ADVISE tell another one, or none "
+        "is told. qmig reads pages by the more trustworthy one.",
+        _DESCRIBE,
+        _LOADS,
+    ),
+    Rule(
+        "QM405",
+        "describe each FULL section in the vmdescription",
+        _WARNING,
+        "A section has no entry, so nothing but its footer tells where it ends. It may have been "
+        "put in behind QEMU's back.",
+        _DESCRIBE,
+        _LOADS,
+    ),
+    Rule(
+        "QM406",
+        "have a section for each device in the vmdescription",
+        _WARNING,
+        "The section of a described device is not in the stream: it keeps the state that it has "
+        "after a reset when this is restored.",
+        _DESCRIBE,
+        _LOADS,
+    ),
+    Rule(
+        "QM407",
+        "describe devices in the order of their sections",
+        _WARNING,
+        "Entries are written with the sections. Something has moved one or the other.",
+        _DESCRIBE,
+        _LOADS,
+    ),
+    Rule(
+        "QM408",
+        "have sizes in the vmdescription that fit each other",
+        _WARNING,
+        "A field has no size, one that its type cannot have, or another one than its parts add up "
+        "to. QEMU never looks into it.",
+        _FIELDS,
+        _LOADS,
+    ),
+)
+
+_DEVICES: Final[tuple[Rule, ...]] = (
+    Rule(
+        "QM410",
+        "have device sections as long as the vmdescription says",
+        _ERROR,
+        "The body between header and footer is longer or shorter than the sum of its fields, and "
+        "the description is sound in itself. QEMU reads by the fields, so it misses the footer.",
+        "migration/savevm.c: check_section_footer, 10.0",
+        _REFUSES,
+        "Missing section footer for {idstr}",
+    ),
+    Rule(
+        "QM411",
+        "have no section of a version above the one that the vmdescription tells",
+        _ERROR,
+        "The description names the version that the QEMU which wrote it has. Such a QEMU refuses "
+        "the section.",
+        "migration/savevm.c: qemu_loadvm_section_start_full, 10.0",
+        _REFUSES,
+        "savevm: unsupported version {version} for '{idstr}' v{described}",
+    ),
+    Rule(
+        "QM412",
+        "have no section of a version below the one that the vmdescription tells",
+        _WARNING,
+        "A QEMU that still reads the older version takes the body for that of the older layout.",
+        "migration/vmstate.c: vmstate_load_state, 10.0",
+        Outcome.LOADS_WRONG,
+    ),
+    Rule(
+        "QM413",
+        "hold in a section the subsections that the vmdescription tells",
+        _ERROR,
+        "Where the description has a subsection, something else stands in the section. QEMU "
+        "refuses a name or a version that it does not know.",
+        _SUBSECTION,
+        _REFUSES,
+    ),
+    Rule(
+        "QM414",
+        "begin the name of a subsection with that of what it belongs to",
+        _ERROR,
+        "QEMU stops to read subsections at such a name, so it misses the footer.",
+        _SUBSECTION,
+        _REFUSES,
+        "Missing section footer for {idstr}",
+    ),
+    Rule(
+        "QM415",
+        "name a run state of QEMU in globalstate",
+        _ERROR,
+        "The section tells whether the guest ran, by a name that ends in a NUL.",
+        "system/globalstate.c: global_state_post_load, 10.0; qapi/run-state.json: RunState",
+        _REFUSES,
+        "invalid parameter value: {state}",
+    ),
+)
+
+RULES: Final[tuple[Rule, ...]] = _VMDESCRIPTION + _DEVICES

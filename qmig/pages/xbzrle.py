@@ -73,6 +73,23 @@ def decode_into(page: bytearray, encoding: bytes) -> None:
         position += count
 
 
+def is_minimal(encoding: bytes) -> bool:
+    """Tell whether a legal encoding is in QEMU's own form: not empty, each number in its shortest.
+
+    Args:
+        encoding: one that `decode_into` takes.
+    """
+    position = 0
+    while position < len(encoding):
+        for new in (False, True):
+            start = position
+            number, position = _uleb128(encoding, position)
+            if position - start > 1 and number < _LEB_CONTINUES:
+                return False
+            position += number if new else 0
+    return bool(encoding)
+
+
 def _uleb128(encoding: bytes, position: int) -> tuple[int, int]:
     """Return a number and the position behind it; two bytes at most, and two must be left."""
     if position + 2 > len(encoding):

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qmig.limits import KIB, MAX_DEVICE_DESCRIPTION_LEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 class VmDescError(ValueError):
@@ -111,15 +114,22 @@ def parse_vmdescription(text: bytes) -> VmDescription:
     )
 
 
-def decode_device(text: bytes, device: DeviceEntry) -> Pairs:
-    """Return the whole description of one device.
+def decode_devices(text: bytes, devices: Iterable[DeviceEntry]) -> Iterator[Pairs]:
+    """Yield the whole descriptions of devices, one at a time.
 
     Args:
         text: the JSON text that `parse_vmdescription` was given.
-        device: an entry that it returned.
+        devices: entries that it returned.
     """
-    value, _ = _value(text.decode(), device.start)
-    return value if isinstance(value, Pairs) else Pairs()
+    decoded = text.decode()
+    for device in devices:
+        value, _ = _value(decoded, device.start)
+        yield value if isinstance(value, Pairs) else Pairs()
+
+
+def decode_device(text: bytes, device: DeviceEntry) -> Pairs:
+    """Return the whole description of one device; see `decode_devices`."""
+    return next(decode_devices(text, [device]))
 
 
 def _value(text: str, position: int) -> tuple[Any, int]:
