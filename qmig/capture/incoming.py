@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.capture.container import Role
 from qmig.capture.requirements import is_mapped, uses_multifd
+from qmig.capture.sections import is_salvaged
 
 if TYPE_CHECKING:
     from qmig.capture.capture import Capture
@@ -35,6 +36,10 @@ def incoming(capture: Capture) -> Incoming:
     walk = capture.survey.walk
     if main is None or walk is None:
         return Incoming(None, "the main stream is missing")
+    if is_salvaged(walk):
+        return Incoming(
+            None, "no QEMU loads what was salvaged: parts of the guest are missing in it"
+        )
     image = main.libvirt
     virsh = None
     if image is not None and not image.partial and main.layers[0] == "libvirt":

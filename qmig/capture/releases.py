@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.sections import is_salvaged
 from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def stream_evidence(walk: StreamWalk) -> list[Evidence]:
     shows(walk.counters.flush_words, "MULTIFD_FLUSH words", "8.1", None)
     commands = {command.name for command in walk.commands}
     shows("SWITCHOVER_START" in commands, "command SWITCHOVER_START", "10.0", None)
-    description = walk.vmdescription
+    # That of a salvaged stream is not its QEMU's.
+    description = None if is_salvaged(walk) else walk.vmdescription
     if description is not None:
         configured = description.has_configuration
         shows(configured, "vmdescription of the configuration", "8.1", None)

@@ -13,6 +13,7 @@ from qmig.capture.requirements import (
     sync_per_section,
     uses_multifd,
 )
+from qmig.wire.magic import SALVAGED_SECTION
 from qmig.wire.record import fixed_len
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def remarks(capture: Capture) -> list[Remark]:
         path = capture.main.path
         found += _stream(walk, path)
         found += _mapped(walk, path)
+        found += _salvaged(walk, path)
     else:
         found.append(
             Remark("the main stream is missing: its sections, block list and device state with it")
@@ -96,6 +98,32 @@ def _stream(walk: StreamWalk, path: str) -> Iterator[Remark]:
         )
     if walk.error is None and walk.blocks and not walk.ram_ended:
         yield Remark("the ram section has no END, as in a background snapshot", path)
+
+
+def _salvaged(walk: StreamWalk, path: str) -> Iterator[Remark]:
+    """Say what `qmig salvage` said that is missing."""
+    row = next((row for row in walk.sections.rows if row.idstr == SALVAGED_SECTION), None)
+    if row is None:
+        return
+    from qmig.capture.salvaged import read_section
+
+    found = read_section(walk.source, row, footers=bool(walk.footers))
+    if found is None:
+        yield Remark("salvaged from a damaged capture: what is missing cannot be read", path)
+        return
+    known = sum(block.known_pages for block in found.blocks)
+    pages = known + sum(block.unknown_pages for block in found.blocks)
+    text = f"salvaged: {known} of {pages} pages known"
+    if found.lost_ram_len:
+        text += f", {found.lost_ram_len} bytes of RAM in blocks that are lost as a whole"
+    names = [name for name, _ in found.devices]
+    if names:
+        text += f", {len(names)} devices missing ({named(names)})"
+    if not found.devices_listed:
+        text += ", which devices are missing is not known"
+    yield Remark(text, path, row.offset)
+    if found.error:
+        yield Remark(f"it was salvaged because of {found.error}", path, row.offset)
 
 
 def _mapped(walk: StreamWalk, path: str) -> Iterator[Remark]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.extent import FOOTER_LEN
 from qmig.capture.source import Cursor
-from qmig.errors import StreamError
+from qmig.errors import SourceError, StreamError
 from qmig.limits import MAX_RAM_BLOCKS, MAX_SALVAGED_RANGES, MAX_SECTIONS, MIB
 from qmig.wire.gate import read_record
 from qmig.wire.record import fixed_len
@@ -20,6 +21,7 @@ from qmig.wire.salvaged import (
 )
 
 if TYPE_CHECKING:
+    from qmig.capture.sections import Section
     from qmig.capture.source import Source
 
 __all__ = ["SALVAGED_VERSION", "Salvaged", "SalvagedPages", "read_salvaged"]
@@ -82,6 +84,16 @@ def read_salvaged(source: Source, offset: int, length: int) -> Salvaged | None:
     try:
         return _read(cursor)
     except StreamError:
+        return None
+
+
+def read_section(source: Source, row: Section, *, footers: bool) -> Salvaged | None:
+    """Read a whole section, as `read_salvaged` reads its body."""
+    head_len = 1 + 4 + 1 + len(row.idstr.encode("utf-8", "surrogateescape")) + 8
+    body_len = row.length - head_len - (FOOTER_LEN if footers else 0)
+    try:
+        return read_salvaged(source, row.offset + head_len, body_len)
+    except SourceError:  # a pipe, and it has gone by
         return None
 
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig.wire.framing import MigCmd, QemuVmSection
+from qmig.wire.magic import SALVAGED_SECTION
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from qmig.capture.stream import StreamWalk
 
 SECTION_WORDS: Final = {
     QemuVmSection.SECTION_START: "START",
@@ -131,6 +134,11 @@ class SectionTable:
             self._parts[section.section_id] = section
         self.rows.append(section)
         return section
+
+
+def is_salvaged(walk: StreamWalk) -> bool:
+    """Tell whether a stream is what `qmig salvage` made of a damaged one."""
+    return any(row.idstr == SALVAGED_SECTION for row in walk.sections.rows)
 
 
 def command_name(number: int) -> str:
