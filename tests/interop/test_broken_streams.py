@@ -1,0 +1,146 @@
+"""A real QEMU 10.0 is made to load broken streams: what it refuses, qmig calls wrong, in its words.
+
+The table in docs/interop.md is made by these tests.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from fixtures.recorder.errors import RecordError
+from fixtures.recorder.machine import Machine
+from fixtures.recorder.replay import sending
+from qmig.checks.rule import Outcome, Severity
+from qmig.checks.validate import validate
+from tests.builders.real_destination import ARGUMENTS
+from tests.interop.broken_streams import CHANNELS, Capture, all_cases
+from tests.interop.tables import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qmig.checks.finding import Finding
+    from tests.conftest import FindQemu
+
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
+
+RELEASE: Final = "10.0"
+# A destination that loads or refuses takes a tenth of a second.
+HANG_SECONDS: Final = 4.0
+# What QEMU prints behind every failure, whatever the reason was.
+GENERIC: Final = ("load of migration failed", "error while loading state")
+
+CASES: Final = dict(all_cases())
+# Cases in which qmig does not say what QEMU does, and why that is right.
+DISAGREEMENTS: Final[dict[str, str]] = {}
+
+TABLE: Final = Table(
+    name="broken streams",
+    columns=("what is wrong", f"QEMU {RELEASE}", "it says", "qmig"),
+    rows=tuple(CASES),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a destination did.
+
+    Attributes:
+        outcome: loads, refuses, hangs, crashes.
+        lines: what it printed, without its own name.
+    """
+
+    outcome: Outcome
+    lines: tuple[str, ...]
+
+    @property
+    def own_lines(self) -> list[str]:
+        """The lines that tell the reason."""
+        return [line for line in self.lines if not line.startswith(GENERIC)]
+
+
+def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) -> Answer:
+    """Make a destination load a capture."""
+    arguments = [*ARGUMENTS, "-S", "-incoming", "defer"]
+    with Machine(
+        qemu, arguments, directory, label="destination", command_seconds=HANG_SECONDS
+    ) as machine:
+        parameters = {"multifd-channels": CHANNELS} if capture.channels else {}
+        machine.set_migration(capture.capabilities, parameters)
+        outcome = Outcome.REFUSES
+        try:
+            if capture.channels:
+                with sending(machine, files):
+                    machine.wait_migrated(seconds=HANG_SECONDS)
+            else:
+                machine.execute("migrate-incoming", {"uri": f"file:{files[0].absolute()}"})
+                machine.wait_migrated(seconds=HANG_SECONDS)
+            outcome = Outcome.LOADS
+        except RecordError:
+            status = machine.exit_status(seconds=1.0)
+            if status is None:
+                outcome = Outcome.HANGS
+            elif status in (-signal.SIGFPE, -signal.SIGSEGV, -signal.SIGABRT):
+                outcome = Outcome.CRASHES
+        printed = machine.stderr.splitlines()
+    return Answer(outcome, tuple(line.split(": ", 1)[-1] for line in printed if line))
+
+
+def write_files(capture: Capture, directory: Path) -> list[Path]:
+    """Write the files of a capture, the main stream first."""
+    files = []
+    for number, data in enumerate((capture.main, *capture.channels)):
+        files.append(directory / ("main" if number == 0 else f"channel-{number - 1}"))
+        files[-1].write_bytes(data)
+    return files
+
+
+def errors_of(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.rule.severity is Severity.ERROR]
+
+
+def disagreement(answer: Answer, findings: list[Finding]) -> str | None:
+    """Tell in what qmig's word differs from what a destination did; None: in nothing."""
+    errors = errors_of(findings)
+    if answer.outcome is Outcome.LOADS:
+        wrong = [f.rule.id for f in errors if f.rule.outcome is not Outcome.LOADS_WRONG]
+        return f"it loads, and qmig has errors: {wrong}" if wrong else None
+    if not errors:
+        return f"it {answer.outcome}, and qmig has no error"
+    if answer.outcome is not Outcome.REFUSES:
+        told = {finding.rule.outcome for finding in errors}
+        return None if answer.outcome in told else f"it {answer.outcome}, and qmig says {told}"
+    said = [line for finding in errors for line in (finding.message or "").splitlines()]
+    own = answer.own_lines
+    if own and not any(line in said for line in own):
+        return f"it says {own}, and qmig predicts {said}"
+    return None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_qemu_and_qmig_agree(
+    name: str, find_qemu: FindQemu, tmp_path: Path, update_golden: bool
+) -> None:
+    capture = CASES[name]()
+    files = write_files(capture, tmp_path)
+    answer = answer_of(find_qemu(RELEASE), capture, files, tmp_path)
+    findings = list(validate(*files).findings)
+    found = disagreement(answer, findings)
+    cells = {
+        TABLE.columns[1]: str(answer.outcome),
+        TABLE.columns[2]: "; ".join(answer.own_lines).replace("|", "\\|"),
+        TABLE.columns[3]: ", ".join(
+            dict.fromkeys(f"{f.rule.id} {f.rule.severity}" for f in findings)
+        ) or "nothing",
+    }  # fmt: skip
+    if update_golden:
+        TABLE.write_row(name, cells)
+    TABLE.require_row(name, cells)
+    if name in DISAGREEMENTS:
+        assert found is not None, "they agree now: take it out of the list"
+    else:
+        assert found is None, (found, [str(finding) for finding in findings], answer)
