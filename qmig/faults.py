@@ -61,6 +61,7 @@ class Fault(StrEnum):
     COMMAND_NUMBER = "command-number"
     COMMAND_LEN = "command-len"
     ADVISE_LEN = "advise-len"
+    DISCARD_LEN = "discard-len"
     RECV_BITMAP_LEN = "recv-bitmap-len"
     PACKAGE_IN_PACKAGE = "package-in-package"
     PACKAGE_LEN = "package-len"

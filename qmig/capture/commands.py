@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qmig.capture.records import Record
 from qmig.capture.sections import COMMANDS_OF_3_0, Command, command_name
 from qmig.capture.source import Cursor
-from qmig.errors import LimitExceededError, MalformedStreamError
+from qmig.errors import LimitExceededError, MalformedStreamError, naming_cut
 from qmig.faults import Fault
 from qmig.limits import MAX_DISCARD_RANGES, MAX_PACKAGED_LEN
 from qmig.wire.framing import (
@@ -109,17 +109,22 @@ class CommandReader:
         elif name == "POSTCOPY_ADVISE" and not payload.at_end():
             yield self._read(payload, PostcopyAdvisePayload, what, detail)
         elif name == "RECV_BITMAP":
-            yield self._read(payload, RecvBitmapPayload, what, detail)
+            with naming_cut(Fault.RECV_BITMAP_LEN, len=_left(payload)):
+                asked = self._read(payload, RecvBitmapPayload, what, detail)
+            yield asked
         elif name == "PACKAGED":
             start = payload.offset
             yield self._read(payload, PackagedPayload, what, detail)
             self.packaged_len = int(detail["length"])
             self._check_packaged(start)
         elif name == "POSTCOPY_RAM_DISCARD":
-            yield self._read(payload, RamDiscardHead, what, detail)
+            with naming_cut(Fault.DISCARD_LEN, len=_left(payload)):
+                discarded = self._read(payload, RamDiscardHead, what, detail)
+            yield discarded
             ranges: list[dict[str, Any]] = []
             detail["ranges"] = ranges
             detail["range_count"] = 0
+            self._check_ranges(payload)
             while not payload.at_end():
                 record = self._read(payload, RamDiscardRange, what, {})
                 detail["range_count"] += 1
@@ -141,6 +146,20 @@ class CommandReader:
             )
         return Record(start, payload.offset - start, "command payload", wire, **detail)
 
+    def _check_ranges(self, payload: Cursor) -> None:
+        left = _left(payload)
+        if left % fixed_len(RamDiscardRange):
+            raise MalformedStreamError(
+                path=self._cursor.name,
+                offset=payload.offset,
+                record="command POSTCOPY_RAM_DISCARD",
+                field="ranges",
+                expected=f"ranges of {fixed_len(RamDiscardRange)} bytes",
+                found=f"{left} bytes for them",
+                fault=Fault.DISCARD_LEN,
+                values={"len": left},
+            )
+
     def _check_packaged(self, start: int) -> None:
         if self.packaged_len > MAX_PACKAGED_LEN:
             raise LimitExceededError(
@@ -153,3 +172,7 @@ class CommandReader:
                 fault=Fault.PACKAGE_LEN,
                 values={"length": self.packaged_len},
             )
+
+
+def _left(payload: Cursor) -> int:
+    return (payload.limit or payload.offset) - payload.offset

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from qmig.capture.container import Role
 from qmig.capture.ram_record import text_of
 from qmig.checks.check import Check, Context
-from qmig.memory import PageKind
 from qmig.wire.framing import (
     CommandHead,
     PingPayload,
@@ -17,16 +16,13 @@ from qmig.wire.framing import (
     RamDiscardRange,
     RecvBitmapPayload,
 )
-from qmig.wire.ram import RamSaveFlag
-from qmig.wire.record import field_table, fixed_len
+from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
     from qmig.capture.container import Container
-    from qmig.capture.records import PageBatch, Record
+    from qmig.capture.records import Record
     from qmig.memory import RamBlock
     from qmig.wire.record import WireRecord
-
-_RANGE_LEN = fixed_len(RamDiscardRange)
 
 
 class PostcopyState(IntEnum):
@@ -205,7 +201,7 @@ class CommandCheck(Check):
         size = walk.page_size.length if walk.page_size else 1
         if wire.start_addr % size or wire.length % size:
             self._wrong(
-                "QM062",
+                "QM061",
                 container,
                 record,
                 "start_addr and length",
@@ -240,27 +236,6 @@ class CommandCheck(Check):
     def _block(self, name: str) -> RamBlock | None:
         blocks = self.context.walk.blocks if self.context.walk else []
         return next((block for block in blocks if block.name == name), None)
-
-    # -- pages ------------------------------------------------------------------------------------
-
-    def batch(self, container: Container, batch: PageBatch) -> None:
-        """Look for deltas where the guest already runs at the destination."""
-        if self._state is not PostcopyState.RUNNING:
-            return
-        for run in batch.runs:
-            if run.kind == PageKind.XBZRLE:
-                self.context.report(
-                    "QM061",
-                    container,
-                    offset=batch.offset,
-                    length=batch.length,
-                    record="RAM record",
-                    field="flags",
-                    expected="ZERO, PAGE, EOS or MULTIFD_FLUSH behind POSTCOPY_RUN",
-                    found=f"XBZRLE for page {run.first_page}",
-                    flags=int(RamSaveFlag.XBZRLE),
-                )
-                return
 
     def _wrong(
         self,

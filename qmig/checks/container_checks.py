@@ -32,7 +32,7 @@ class ContainerCheck(Check):
             expected = f"below data_len, {header.data_len}"
             self._wrong("QM506", container, image, start, "cookieOffset", expected)
         xml = next(s for s in container.spans if s.record == "libvirt XML")
-        if container.outer.read_at(xml.offset + xml.length - 1, 1) != b"\0":
+        if xml.length == len(image.xml):
             self.context.report(
                 "QM505",
                 container,

@@ -157,7 +157,6 @@ class FramingCheck(Check):
                 found=f"{trailing.length} bytes of {what}",
             )
             return
-        first = container.source.read_at(trailing.offset, 1)
         self.context.report(
             "QM020",
             container,
@@ -165,6 +164,6 @@ class FramingCheck(Check):
             length=trailing.length,
             record="behind EOF",
             expected="a vmdescription (0x06) or the end of the file",
-            found=f"0x{first.hex()} and {trailing.length - 1} bytes more",
-            type=int.from_bytes(first, "big"),
+            found=f"0x{trailing.first:02x} and {trailing.length - 1} bytes more",
+            type=trailing.first,
         )

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     Item = Record | PageBatch
 
 _CHANNEL_ID_AT: Final = field_table(MultifdInit)["id"][0]
+# What shows that the first block of the list has no mapped-ram header.
+_BEHIND_BLOCK_LIST: Final = frozenset({"section footer", "section body", NOT_READ})
+_MAPPED_HEADER: Final = "mapped-ram header"
 _NOTHING: Final[tuple[Callable[..., None], ...]] = ()
 
 
@@ -91,6 +94,8 @@ class Judge:
     # -- main stream and what goes on with it -----------------------------------------------------
 
     def _main(self, capture: Capture) -> None:
+        if not capture.files[0].source.seekable and _is_mapped(capture):
+            capture.make_seekable()
         capture.survey = self._survey
         walk = capture.new_walk(resync=True)
         if capture.main is None:
@@ -226,6 +231,19 @@ def _fault_of_kind(error: StreamError) -> Fault:
     if isinstance(error, TruncatedStreamError):
         return Fault.DATA_END
     return Fault.LIMIT if isinstance(error, LimitExceededError) else Fault.OTHER
+
+
+def _is_mapped(capture: Capture) -> bool:
+    """Look ahead whether RAM is mapped, so that the place of a page is not where it is read.
+
+    A source that goes forward only keeps what was read until page records are read.
+    """
+    for item in capture.new_walk(resync=True).records():
+        if isinstance(item, PageBatch) or item.name in _BEHIND_BLOCK_LIST:
+            return False
+        if item.name == _MAPPED_HEADER:
+            return True
+    return False
 
 
 def _channel_id(container: Container) -> int:

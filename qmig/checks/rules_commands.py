@@ -137,6 +137,7 @@ RULES: Final[tuple[Rule, ...]] = (
         _DISCARD,
         _REFUSES,
         "CMD_POSTCOPY_RAM_DISCARD invalid length ({len})",
+        frozenset({Fault.DISCARD_LEN}),
     ),
     Rule(
         "QM053",
@@ -216,16 +217,6 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "QM061",
-        "send whole pages alone once the guest runs at the destination",
-        _ERROR,
-        "Behind RUN the old content of a page is not at the destination, so XBZRLE has nothing to "
-        "build on. Legal are ZERO, PAGE, EOS and MULTIFD_FLUSH, and COMPRESS_PAGE up to 9.0.",
-        "migration/ram.c: ram_load_postcopy, 10.0",
-        _REFUSES,
-        "Unknown combination of migration flags: 0x{flags:x} (postcopy mode)",
-    ),
-    Rule(
-        "QM062",
         "discard whole pages",
         _ERROR,
         "A range must begin and end at a border of pages; a destination says at which address of "
