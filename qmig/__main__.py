@@ -1,7 +1,7 @@
 """The entry point of `qmig`, on the command line and as `python -m qmig`.
 
 What it costs to start is most of what a short command costs, so nothing is imported before it is
-known to be needed: `--version` needs nothing, and plain uses of `inspect` and `save` no option
+known to be needed: `--version` needs nothing, and plain uses of the verbs no option
 parser.
 """
 
@@ -27,6 +27,8 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if arguments[:1] == ["inspect"] and is_files_alone(arguments[1:]):
         return guarded(lambda: _inspect(arguments[1:]))
+    if arguments[:1] == ["validate"] and is_files_alone(arguments[1:]):
+        return guarded(lambda: _validate(arguments[1:]))
     if arguments[:1] == ["save"]:
         from qmig.cli.save_request import plain_request
 
@@ -45,6 +47,13 @@ def _inspect(files: list[str]) -> int:
     from qmig.cli.inspect import InspectOptions, inspect
 
     return inspect(InspectOptions(files))
+
+
+def _validate(files: list[str]) -> int:
+    from qmig.cli.validate import validate
+    from qmig.cli.validate_request import ValidateOptions
+
+    return validate(ValidateOptions(files))
 
 
 def _save(request: "SaveRequest") -> int:

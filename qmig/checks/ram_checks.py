@@ -9,7 +9,6 @@ from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.ram_record import flag_names, text_of
 from qmig.checks.check import Check, Context
 from qmig.memory import PageKind
-from qmig.pages.xbzrle import XbzrleError, decode_into, is_minimal
 from qmig.wire.ram import RamBlockRecord, RamSaveFlag, RamWord
 
 if TYPE_CHECKING:
@@ -148,6 +147,8 @@ class PageCheck(Check):
         )
 
     def _xbzrle(self, container: Container, run: PageRun) -> None:
+        from qmig.pages.xbzrle import XbzrleError, decode_into, is_minimal  # loads numpy
+
         encoding = container.source.read_at(run.data_offset, run.payload_len)
         try:
             decode_into(bytearray(self._page_size_len()), encoding)

@@ -1,4 +1,4 @@
-"""`qmig validate`: what is wrong with a capture. The options are in `qmig.cli.validate_options`."""
+"""`qmig validate`: what is wrong with a capture. The options: `qmig.cli.validate_options`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qmig.checks.rule import Severity
 from qmig.checks.validate import validate as judged
 from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE
 from qmig.cli.output import Output, UsageError
-from qmig.cli.validate_options import NEVER, ValidateOptions
+from qmig.cli.validate_request import NEVER, ValidateOptions
 from qmig.render.errors import show_error
 from qmig.render.progress import SurveyProgress
 

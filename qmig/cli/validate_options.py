@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import typer
 
 from qmig.cli.guard import WRONG_USAGE, guarded
 from qmig.cli.output import UsageError
+from qmig.cli.validate_request import NEVER, ValidateOptions
 from qmig.cli.values import number, page_size
 from qmig.render.errors import show_error
 
@@ -36,38 +37,7 @@ Exit codes:
   3   it cannot be read, is no migration stream, or a part of it could not be judged
   70  a bug in qmig
 """
-NEVER: Final = "never"
 _SEVERITIES: Final = ("error", "warning", "note", NEVER)
-
-
-class ValidateOptions(NamedTuple):
-    """What `qmig validate` was asked for.
-
-    Attributes:
-        files: the files of one migration.
-        explain: id of a rule to explain, instead of reading files.
-        select: beginnings of rule ids to report alone; empty: all.
-        ignore: beginnings of rule ids not to report.
-        fail_on: the least severity that the exit code tells, or "never".
-        json: write the document as JSON.
-        page_size_len: the target page size, where the user knows it.
-        offset: where the stream begins, where the user knows it.
-        quiet: show no progress.
-        output: file for the result; None: standard output.
-        force: replace that file where it exists.
-    """
-
-    files: list[str]
-    explain: str | None
-    select: list[str]
-    ignore: list[str]
-    fail_on: str
-    json: bool
-    page_size_len: int | None
-    offset: int | None
-    quiet: bool
-    output: str | None
-    force: bool
 
 
 def validate_command(
