@@ -56,8 +56,13 @@ class MappedRamCheck(Check):
         if not isinstance(wire, MappedRamHeader):
             if not container.source.seekable and record.length <= _KEPT_LEN:
                 self._note_bits(container, record)
-        elif wire.version < MAPPED_RAM_HDR_VERSION:
+            return
+        if wire.version < MAPPED_RAM_HDR_VERSION:
             self._wrong(container, record, "QM202", "version", str(MAPPED_RAM_HDR_VERSION))
+        alignment = MAPPED_RAM_FILE_OFFSET_ALIGNMENT
+        # One that is no multiple of a page is an error on its own.
+        if wire.pages_offset % alignment and not wire.pages_offset % (wire.page_size or 1):
+            self._wrong(container, record, "QM206", "pages_offset", f"a multiple of {alignment:#x}")
 
     def _note_bits(self, container: Container, record: Record) -> None:
         walk, name = self.context.walk, record.detail["block"]
@@ -162,9 +167,6 @@ class MappedRamCheck(Check):
         if header.bitmap_offset != behind:
             field, rule_id = "bitmap_offset", "QM207"
             expected = f"0x{behind:x}, the end of this header"
-        if header.pages_offset % MAPPED_RAM_FILE_OFFSET_ALIGNMENT:
-            field, rule_id = "pages_offset", "QM206"
-            expected = "a multiple of 0x100000"
         pages_end = header.pages_offset + block.used_length
         inside = header.bitmap_offset < pages_end and header.pages_offset < bitmap_end
         if inside or header.bitmap_offset < behind:

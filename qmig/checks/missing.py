@@ -99,18 +99,18 @@ def _pages(capture: Capture, walk: StreamWalk, block: RamBlock) -> MissingPages:
     size = walk.page_size.length if walk.page_size else 0
     total = block.pages(size) if size else 0
     if block.mapped is not None and capture.main is not None:
-        return MissingPages(block.name, total, total - _cut_off(capture.main.source, block, total))
+        cut_off = _cut_off(capture.main.source, block, total, size)
+        return MissingPages(block.name, total, total - cut_off)
     seen = capture.statistics.block(block.index).seen_pages
     return MissingPages(block.name, total, min(seen, total))
 
 
-def _cut_off(source: Source, block: RamBlock, pages: int) -> int:
+def _cut_off(source: Source, block: RamBlock, pages: int, page_size_len: int) -> int:
     """Return how many pages of a mapped-ram block have a bit and lie behind the end of the data."""
     layout, end = block.mapped, source.end()
-    if layout is None or end is None:
+    if layout is None or end is None or not pages:
         return 0
-    size = layout.header.page_size
-    inside = max(0, min(pages, (end - layout.header.pages_offset) // size))
+    inside = max(0, min(pages, (end - layout.header.pages_offset) // page_size_len))
     if inside == pages:
         return 0
     try:

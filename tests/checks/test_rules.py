@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.catalogue import write_with_holes
 from qmig.checks.registry import CHECKS, RULES
 from qmig.checks.rule import Outcome, Rule, Severity
 from qmig.checks.validate import validate
@@ -21,7 +22,9 @@ def judged(files: Files, directory: Path) -> Verdict:
     paths: list[Path] = []
     for name, data in files.items():
         path = directory / name
-        path.write_bytes(data)
+        with path.open("wb") as file:
+            write_with_holes(file, data)
+            file.truncate(len(data))
         paths.append(path)
     return validate(*paths)
 
