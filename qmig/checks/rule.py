@@ -22,6 +22,9 @@ class Outcome(StrEnum):
     """What a QEMU 10.0 does with a stream that breaks the rule."""
 
     REFUSES = "refuses"
+    # It says what is wrong unless its main thread waits for the channel at that moment, and then
+    # waits for ever, without a word.
+    REFUSES_OR_HANGS = "refuses, or hangs"
     LOADS = "loads"
     LOADS_WRONG = "loads wrong data"
     HANGS = "hangs"
