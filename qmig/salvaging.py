@@ -2,8 +2,8 @@
 
 The output is an ordinary stream of the same machine. Pages that are known have records, and no
 others have; sections that are whole follow; then the section `qmig/salvaged` (`qmig.wire.salvaged`)
-which every QEMU refuses. Of a capture that is whole it is the ordinary stream that
-`qmig save --stream` writes.
+which every QEMU refuses. Where the guest is whole there is no such section; of a capture that is
+whole it is the ordinary stream that `qmig save --stream` writes.
 """
 
 from __future__ import annotations
@@ -228,9 +228,12 @@ class _Writer:
             self._ram()
         for element, source in self._kept[len(before) :]:
             self._stream.carry(chunks_of(source, element.offset, element.end)())
-        body = marker_body(self._found)
-        self._marker(body)
-        self._stream.finish(self._vmdescription(len(body)))
+        body_len = None
+        if not self._found.guest_whole:
+            body = marker_body(self._found)
+            body_len = len(body)
+            self._marker(body)
+        self._stream.finish(self._vmdescription(body_len))
 
     def _ram_offset(self) -> int:
         found = [element.offset for element, _ in self._found.elements if element.is_ram]
@@ -274,14 +277,15 @@ class _Writer:
 
     # -- what is there ----------------------------------------------------------------------------
 
-    def _vmdescription(self, marker_len: int) -> bytes:
+    def _vmdescription(self, marker_len: int | None) -> bytes:
         """Describe the sections of the output: in QEMU's words where those were found."""
         devices = [
             self._described(element)
             for element, _ in self._kept
             if element.kind is QemuVmSection.SECTION_FULL
         ]
-        devices.append(_opaque(SALVAGED_SECTION, 0, marker_len))
+        if marker_len is not None:
+            devices.append(_opaque(SALVAGED_SECTION, 0, marker_len))
         head = f'{{"page_size": {self._found.page_size_len}, "devices": ['.encode()
         return head + b", ".join(devices) + b"]}"
 

@@ -23,6 +23,7 @@ from qmig.capture.salvaged import read_salvaged
 from qmig.capture.stream import StreamWalk
 from qmig.errors import (
     LimitExceededError,
+    MalformedStreamError,
     QmigError,
     SourceError,
     StreamError,
@@ -86,7 +87,8 @@ class Rescue:
         damage: what is wrong with the files, in order.
         versions_may_be_old: whether later versions of pages may be lost.
         eof: whether the end of the elements was found.
-        reasons: why it is not whole, as far as `damage` does not tell.
+        damage_behind: what is wrong behind the guest, from the vmdescription on.
+        reasons: why the guest is not whole, as far as `damage` does not tell.
     """
 
     containers: list[Container]
@@ -102,15 +104,21 @@ class Rescue:
     missing: list[MissingDevice] = field(default_factory=list)
     missing_listed: bool = True
     damage: list[QmigError] = field(default_factory=list)
+    damage_behind: list[QmigError] = field(default_factory=list)
     versions_may_be_old: bool = False
     eof: bool = False
     reasons: list[str] = field(default_factory=list)
     opened: list[Source] = field(default_factory=list)
 
     @property
+    def guest_whole(self) -> bool:
+        """Whether all of the guest was there."""
+        return not (self.damage or self.reasons or self.missing) and self.eof
+
+    @property
     def whole(self) -> bool:
         """Whether everything was there."""
-        return not (self.damage or self.reasons or self.missing) and self.eof
+        return self.guest_whole and not self.damage_behind
 
     @property
     def ram(self) -> Ram:
@@ -263,7 +271,10 @@ class _Rescuer:
             resumed = number + 1 < len(self._connections)
             if resumed and damage and isinstance(damage[-1], TruncatedStreamError):
                 damage = damage[:-1]  # a connection that broke ends anywhere
-            found.damage += damage
+            eof_offset = connection.eof_offset
+            for error in damage:
+                behind = eof_offset is not None and error.offset > eof_offset
+                (found.damage_behind if behind else found.damage).append(error)
         for container in self._with(Role.PREEMPT):
             preempt = PreemptWalk(container.source, container.stream_offset, walk)
             ram.add_preempt(preempt)
@@ -321,6 +332,17 @@ class _Rescuer:
     def _find_missing(self, last: MainRescue) -> None:
         found = self._found
         found.description = _description_of(last)
+        unclear = last.last.vmdescription_error
+        if unclear is not None and last.eof_offset is not None:
+            found.damage_behind.append(
+                MalformedStreamError(
+                    path=last.container.path,
+                    offset=last.eof_offset + 1,
+                    record="vmdescription",
+                    expected="a description of the devices as JSON",
+                    found=unclear,
+                )
+            )
         marker = self._earlier_marker()
         if found.description is None:
             found.missing_listed = not found.damage and found.eof

@@ -45,6 +45,7 @@ def build_salvage_report(
         out: as the user named it.
         counters: what was counted.
     """
+    damage = [*found.damage, *found.damage_behind]
     blocks = [_block(*pair) for pair in zip(found.blocks, found.maps, strict=True)]
     roles = {container.path: container.role.value for container in found.containers}
     return {
@@ -60,8 +61,9 @@ def build_salvage_report(
             )
             for path in files
         ],
-        "output": _output(out, marked=not found.whole),
+        "output": _output(out, marked=not found.guest_whole),
         "whole": found.whole,
+        "guest_whole": found.guest_whole,
         "page_size": found.page_size_len,
         "known_pages": sum(block["known_pages"] for block in blocks),
         "unknown_pages": sum(block["unknown_pages"] for block in blocks),
@@ -76,8 +78,8 @@ def build_salvage_report(
         ],
         "missing_listed": found.missing_listed,
         "end_found": found.eof,
-        "damage": [error_object(error) for error in found.damage[:_MOST_DAMAGES]],
-        "damage_left_out": max(0, len(found.damage) - _MOST_DAMAGES),
+        "damage": [error_object(error) for error in damage[:_MOST_DAMAGES]],
+        "damage_left_out": max(0, len(damage) - _MOST_DAMAGES),
         "reasons": [pure(reason) for reason in found.reasons],
         "counters": counters.as_dict(),
     }

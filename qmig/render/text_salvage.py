@@ -40,6 +40,8 @@ def salvage_text_lines(report: Document) -> Iterator[str]:
     yield from wrapped(f"{name}{size}", first="wrote ", rest="      ")
     if report["whole"]:
         yield "everything was there: it is an ordinary stream, which a QEMU loads"
+    elif report["guest_whole"]:
+        yield "the guest is whole, and a QEMU loads it: what is wrong stands behind it"
     else:
         yield "parts of the guest are missing: no QEMU loads it (qmig/salvaged), and qmig reads it"
     yield from pairs(list(_summary(report)))

@@ -8,10 +8,10 @@ import qmig
 from qmig.salvaging import salvage
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES, each_fixture
-from tests.oracle import MainWalk
 from tests.oracle_channel import page_size_of
 from tests.salvage.cuts import CUTS, CutCopies, places
-from tests.salvage.truth import Pages, truth_of
+from tests.salvage.output import pages_of
+from tests.salvage.truth import truth_of
 
 SAMPLE = 6  # cuts of a fixture that the plain test run makes; `--thorough` makes all
 
@@ -23,20 +23,6 @@ NOTHING_BEFORE_THE_END = {
     "libvirt-12-sparse-partial",
     "qemu-10.0-exec-bzip2",
 }
-
-
-def pages_of(out: Path, page_size: int) -> Pages:
-    """Return the pages that a salvaged stream has records of, as the independent reader sees it."""
-    data = out.read_bytes()
-    found = MainWalk(data, page_size).walk()
-    assert found.whole
-    pages: Pages = {}
-    for block, kind, page, at, length in found.pages:
-        name = found.blocks[block].name
-        assert (name, page) not in pages, "a page is there twice"
-        assert kind in (0, 2), "ZERO or PLAIN"
-        pages[name, page] = bytes(data[at : at + length]) if kind else bytes(page_size)
-    return pages
 
 
 @each_fixture

@@ -30,6 +30,7 @@ _SYNC: Final = 0x1
 _METHOD_MASK: Final = 0x3E
 _ZLIB, _ZSTD, _QPL, _UADK, _QATZIP = 0x2, 0x4, 0x8, 0x10, 0x20
 _NAME_LEN: Final = 256
+_MOST_HEAD_LEN: Final = 8 + 256 + 4  # of a page record: word, name, length
 _BEHIND_ALL: Final = 1 << 60
 
 Pages = dict[tuple[bytes, int], bytes]
@@ -42,6 +43,7 @@ class Version:
     Attributes:
         order: place among all versions.
         file: index of its file.
+        begin: where its first byte stands, in the data of that file's stream.
         end: behind its last byte, in the data of that file's stream.
         block: name of the block.
         page: index in the block.
@@ -51,6 +53,7 @@ class Version:
 
     order: tuple[int, int, int, int]
     file: int
+    begin: int
     end: int
     block: bytes
     page: int
@@ -133,6 +136,21 @@ def _content(version: Version, before: bytes | None, size: int) -> bytes | None:
     return (version.payload if version.kind == FILL else b"\0") * size
 
 
+def contents(truth: Truth) -> dict[tuple[bytes, int], set[bytes]]:
+    """Return all that each page ever was."""
+    found: dict[tuple[bytes, int], set[bytes]] = {}
+    now: Pages = {}
+    for version in truth.versions:
+        place = (version.block, version.page)
+        content = _content(version, now.get(place), truth.page_size)
+        if content is not None:
+            now[place] = content
+            found.setdefault(place, set()).add(content)
+    for place, content in truth.pages(truth.lengths).items():
+        found.setdefault(place, set()).add(content)
+    return found
+
+
 def truth_of(fixture: Fixture, paths: Sequence[Path]) -> Truth:
     """Read the files of a fixture."""
     truth = Truth(page_size_of(fixture.covers))
@@ -209,7 +227,9 @@ def _version(
 ) -> Version:
     block, kind, number, at, length = page
     name = found.blocks[block].name
-    return Version(order, file, at + length, name, number, kind, bytes(data[at : at + length]))
+    begin = at - _MOST_HEAD_LEN
+    payload = bytes(data[at : at + length])
+    return Version(order, file, begin, at + length, name, number, kind, payload)
 
 
 # -- channels -------------------------------------------------------------------------------------
@@ -239,7 +259,9 @@ def _take_channel(truth: Truth, index: int, data: bytes, channel: int) -> None:
             payload = pages[at] if kind == PLAIN else b"\0"
             order = (epoch, 1 + packet_num, channel, number)
             page = addr // truth.page_size
-            truth.versions.append(Version(order, index, end, name, page, kind, payload))
+            truth.versions.append(
+                Version(order, index, packet.offset, end, name, page, kind, payload)
+            )
         epoch += packet.flags & _SYNC
 
 
