@@ -6,7 +6,7 @@ The table in docs/interop.md is made by these tests.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
 RELEASE: Final = "10.0"
 # A destination that loads or refuses takes a tenth of a second.
 HANG_SECONDS: Final = 4.0
+HOLD_SECONDS: Final = 1.0
 # What QEMU prints behind every failure, whatever the reason was.
 GENERIC: Final = ("load of migration failed", "error while loading state")
 
@@ -63,8 +64,19 @@ class Answer:
         return [line for line in self.lines if not line.startswith(GENERIC)]
 
 
-def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) -> Answer:
-    """Make a destination load a capture."""
+def answer_of(
+    qemu: Path, capture: Capture, files: list[Path], directory: Path, *, main_last: bool = False
+) -> Answer:
+    """Make a destination load a capture.
+
+    Args:
+        qemu: the emulator.
+        capture: what it is to load.
+        files: its files.
+        directory: where it runs.
+        main_last: let it read all of the channels before the main stream, so that its main thread
+            does not wait for a channel when that fails.
+    """
     arguments = [*ARGUMENTS, "-S", "-incoming", "defer"]
     with Machine(
         qemu, arguments, directory, label="destination", command_seconds=HANG_SECONDS
@@ -74,7 +86,8 @@ def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) 
         outcome = Outcome.REFUSES
         try:
             if capture.channels:
-                with sending(machine, files):
+                held_seconds = HOLD_SECONDS if main_last else 0.0
+                with sending(machine, files, main_after_seconds=held_seconds):
                     machine.wait_migrated(seconds=HANG_SECONDS)
             else:
                 machine.execute("migrate-incoming", {"uri": f"file:{files[0].absolute()}"})
@@ -111,9 +124,9 @@ def disagreement(answer: Answer, findings: list[Finding]) -> str | None:
         return f"it loads, and qmig has errors: {wrong}" if wrong else None
     if not errors:
         return f"it {answer.outcome}, and qmig has no error"
-    if answer.outcome is not Outcome.REFUSES:
-        told = {finding.rule.outcome for finding in errors}
-        return None if answer.outcome in told else f"it {answer.outcome}, and qmig says {told}"
+    told = {finding.rule.outcome for finding in errors}
+    if answer.outcome not in told:
+        return f"it {answer.outcome}, and qmig says {[str(outcome) for outcome in told]}"
     said = [line for finding in errors for line in (finding.message or "").splitlines()]
     own = answer.own_lines
     if own and not any(line in said for line in own):
@@ -128,6 +141,11 @@ def test_qemu_and_qmig_agree(
     capture = CASES[name]()
     files = write_files(capture, tmp_path)
     answer = answer_of(find_qemu(RELEASE), capture, files, tmp_path)
+    if answer.outcome is Outcome.HANGS:
+        # What it would say if its main thread did not wait.
+        answer = answer_of(find_qemu(RELEASE), capture, files, tmp_path, main_last=True)
+        if answer.outcome is Outcome.REFUSES:
+            answer = replace(answer, outcome=Outcome.REFUSES_OR_HANGS)
     findings = list(validate(*files).findings)
     found = disagreement(answer, findings)
     cells = {
