@@ -36,7 +36,8 @@ class ChannelLog:
         offsets: of the packets.
         numbers: their packet_num.
         syncs: indexes of the packets with SYNC.
-        first_pages: SYNCs before -> index of the first packet with pages behind them.
+        first_pages: SYNCs before -> index of the first packet with pages behind them; but not one
+            that sends the pages of a SYNC packet again, as 4.2 does.
         full: whether there were more than `MAX_JUDGED_PACKETS`.
     """
 
@@ -48,6 +49,7 @@ class ChannelLog:
         self.syncs = array("I")
         self.first_pages: dict[int, int] = {}
         self.full = False
+        self._synced: tuple[str, tuple[int, ...]] | None = None
 
     def add(self, packet: Packet) -> None:
         """Add the next packet."""
@@ -55,16 +57,14 @@ class ChannelLog:
             self.full = True
             return
         index = len(self.offsets)
-        if packet.normal_pages or packet.zero_pages:
+        pages = (packet.block, packet.normal_pages)
+        if (packet.normal_pages or packet.zero_pages) and pages != self._synced:
             self.first_pages.setdefault(len(self.syncs), index)
+        self._synced = pages if packet.sync else None
         if packet.sync and not packet.device_state:
             self.syncs.append(index)
         self.offsets.append(packet.offset)
         self.numbers.append(NO_NUMBER if packet.packet_num is None else packet.packet_num)
-
-    def sync_numbers(self) -> list[int]:
-        """Return the packet_num of each SYNC."""
-        return [self.numbers[index] for index in self.syncs]
 
 
 class Repeat(NamedTuple):

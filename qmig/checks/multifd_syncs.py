@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.capture.releases import RELEASES, between
 from qmig.checks.multifd_log import MAIN, NO_NUMBER, ChannelLog, PageLog
@@ -19,6 +19,7 @@ _WITHOUT_FLUSH: Final = between(None, "8.0")
 _TWO_AT_THE_END: Final = between("8.1", "9.0")
 _ONE_MORE: Final = between("9.1", "9.2")
 _WORD_LEN: Final = 8
+_OUT_OF_ORDER: Final = 1000.0  # more than any distance of SYNCs that belong together
 
 
 def judge_syncs(
@@ -87,14 +88,9 @@ def _comparable(context: Context, markers: Markers) -> bool:
 
 def _missing(context: Context, log: ChannelLog, others: Sequence[ChannelLog]) -> None:
     """Report the first SYNC that a channel lacks, at the packet that stands in its place."""
-    mine = log.sync_numbers()
-    theirs = [other.sync_numbers() for other in others]
-    # All SYNCs of one sync are numbered before anything of the next one.
-    lacking = next(
-        (at for at, number in enumerate(mine) if number > min(one[at + 1] for one in theirs)),
-        len(mine),
-    )
-    behind = max(one[lacking] for one in theirs)
+    count = len(others[0].syncs)
+    lacking = _odd_one(log, others)
+    behind = max(other.numbers[other.syncs[lacking]] for other in others)
     index = next(
         (at for at, n in enumerate(log.numbers) if behind < n < NO_NUMBER), len(log.offsets)
     )
@@ -103,25 +99,72 @@ def _missing(context: Context, log: ChannelLog, others: Sequence[ChannelLog]) ->
         "QM340",
         log,
         index,
-        expected=f"SYNC {lacking + 1} of {len(theirs[0])} before it, as on the other channels",
-        found=f"{len(mine)} SYNCs in all, none there",
+        expected=f"SYNC {lacking + 1} of {count} before it, as on the other channels",
+        found=f"{len(log.syncs)} SYNCs in all, none there",
     )
 
 
 def _additional(context: Context, log: ChannelLog, others: Sequence[ChannelLog]) -> None:
     """Report the first SYNC that a channel has and others have not."""
-    mine = log.sync_numbers()
-    theirs = [other.sync_numbers() for other in others]
-    usual = len(theirs[0])
-    extra = next((at for at in range(usual) if mine[at + 1] < min(t[at] for t in theirs)), usual)
     _report(
         context,
         "QM340",
         log,
-        log.syncs[extra],
-        expected=f"{usual} SYNCs, as on the other channels",
-        found=f"{len(mine)}; this one is not on the others",
+        log.syncs[_odd_one(log, others)],
+        expected=f"{len(others[0].syncs)} SYNCs, as on the other channels",
+        found=f"{len(log.syncs)}; this one is not on the others",
     )
+
+
+def _odd_one(log: ChannelLog, others: Sequence[ChannelLog]) -> int:
+    """Return the index of the first SYNC that only one side has, the channel or all others.
+
+    The SYNCs of one sync are numbered close to one another, whatever the release. So the odd one
+    is where those behind it come to stand closest to their counterparts.
+    """
+    mine = _numbered(log)
+    syncs = list(zip(*(_numbered(other) for other in others), strict=True))
+    shift = abs(len(mine) - len(syncs))
+    pairs = min(len(mine), len(syncs))
+
+    def cost(at: int, *, behind: bool) -> float:
+        moved = at + shift * behind
+        if len(mine) > len(syncs):
+            return _distance(mine[moved], syncs[at])
+        return _distance(mine[at], syncs[moved])
+
+    costs = [sum(cost(at, behind=True) for at in range(pairs))]
+    for at in range(pairs):
+        costs.append(costs[-1] + cost(at, behind=False) - cost(at, behind=True))
+    return costs.index(min(costs))
+
+
+class _Sync(NamedTuple):
+    """A SYNC by its number: its channel, and whether channels are numbered in order."""
+
+    number: int
+    channel: int
+    in_order: bool
+
+
+def _numbered(log: ChannelLog) -> list[_Sync]:
+    channel = log.walk.channel_id or 0
+    in_order = log.walk.counters.syncs_alloc_zero == 0
+    return [_Sync(log.numbers[index], channel, in_order) for index in log.syncs]
+
+
+def _distance(mine: _Sync, others: Sequence[_Sync]) -> float:
+    """Return how far a SYNC is from those of one sync on the other channels.
+
+    Up to 9.1 channels get the numbers of a sync one by one, in the order of their ids.
+    """
+    mean = sum(other.number - other.channel for other in others) / len(others)
+    distance = abs(mine.number - mine.channel - mean)
+    if mine.in_order:
+        distance += _OUT_OF_ORDER * sum(
+            (other.channel < mine.channel) != (other.number < mine.number) for other in others
+        )
+    return distance
 
 
 # -- against the main stream ----------------------------------------------------------------------
