@@ -182,31 +182,31 @@ class MultifdLayout:
 
     # -- packets ----------------------------------------------------------------------------------
 
-    def _flush(self, *, sync_channel: int | None = None) -> bool:
-        """Give the packet that is being filled to a channel; tell whether there was one.
+    def _flush(self, *, sync: tuple[int, int] | None = None) -> None:
+        """Give the packet that is being filled, if there is one, to a channel.
 
         Args:
-            sync_channel: put SYNC on it and give it to this channel; None: to any, without SYNC.
+            sync: put SYNC on it, and give it to this channel with this number; None: to any
+                channel, without SYNC.
         """
         if not self._held or self._block is None:
-            return False
+            return
         indices = np.concatenate(self._pages)
-        block, number = self._guest.blocks[self._block], self._next_number()
+        block = self._guest.blocks[self._block]
+        sync_channel, number = sync or (None, self._next_number())
         self._pages, self._held = [], 0
 
         def job(channel: int) -> Write:
             pages = self._read(block.index, indices)
 
             def write() -> None:
-                sync = sync_channel is not None
-                self._write(channel, block, indices, pages, number, sync=sync)
-                if sync:
+                self._write(channel, block, indices, pages, number, sync=sync is not None)
+                if sync is not None:
                     self._append_empty(channel, number, sync=False)
 
             return write
 
         self._channels.submit(job, channel=sync_channel)
-        return True
 
     def _next_number(self) -> int:
         number = self._packet_num
@@ -328,18 +328,19 @@ class MultifdLayout:
         ridden: int | None = None
         if not self._generation.sync_rides:
             self._flush()
-        else:
+        elif self._held:
             # In turn: which channel it is with a real sender is decided by who is ready.
-            channel = self._rides % len(self._outputs)
-            if self._flush(sync_channel=channel):
-                ridden = channel
-                self._rides += 1
+            ridden = self._rides % len(self._outputs)
+            self._rides += 1
+            self._next_number()  # that of the packet, lost: SYNC's number comes on top
         for channel in range(len(self._outputs)):
-            if channel != ridden:
-                self._sync_packet(channel)
+            number = self._next_number()
+            if channel == ridden:
+                self._flush(sync=(channel, number))
+            else:
+                self._sync_packet(channel, number)
 
-    def _sync_packet(self, channel: int) -> None:
-        number = self._next_number()
+    def _sync_packet(self, channel: int, number: int) -> None:
         self._channels.submit(
             lambda _channel: lambda: self._append_empty(channel, number, sync=True),
             channel=channel,
