@@ -3,6 +3,7 @@
     >>> import qmig
     >>> with qmig.open_capture("vm.sav") as capture:          # doctest: +SKIP
     ...     page = capture.ram["pc.ram"].read(0x100000, 4096)
+    >>> qmig.validate("vm.sav").sound                         # doctest: +SKIP
     >>> qmig.save("vm.sav", "vm.img", format="mapped-ram")    # doctest: +SKIP
 
 The names below are the public face; they are loaded when they are first used, so that
@@ -18,6 +19,9 @@ from qmig._version import __version__
 if TYPE_CHECKING:
     from qmig.api import save
     from qmig.capture.capture import Capture, open_capture
+    from qmig.checks.finding import Finding
+    from qmig.checks.validate import validate
+    from qmig.checks.verdict import Verdict
     from qmig.errors import (
         LimitExceededError,
         MalformedStreamError,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capture",
+    "Finding",
     "LimitExceededError",
     "MalformedStreamError",
     "MissingPagesError",
@@ -46,16 +51,21 @@ __all__ = [
     "StreamError",
     "TruncatedStreamError",
     "UnsupportedStreamError",
+    "Verdict",
     "WriterError",
     "__version__",
     "open_capture",
     "save",
+    "validate",
 ]
 
 _PLACES = {
     "Capture": "qmig.capture.capture",
+    "Finding": "qmig.checks.finding",
+    "Verdict": "qmig.checks.verdict",
     "open_capture": "qmig.capture.capture",
     "save": "qmig.api",
+    "validate": "qmig.checks.validate",
 }
 
 

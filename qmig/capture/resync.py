@@ -32,6 +32,7 @@ _LOOK_LEN: Final = 320  # a footer, and a section header with the longest name
 _EOS: Final = RamWord(word=int(RamSaveFlag.EOS)).build()
 # A footer with an id below 65536, and the first byte of an element (or the end of the data).
 _FOOTER_LOOK: Final = rb"(?s)\x7e\x00\x00..(?=[\x00-\x04\x08]|\Z)"
+_NAME_AT: Final = 6  # behind type, section_id and the name's length
 # 0x01 or 0x04, an id below 65536, a name that starts with a printable byte
 _HEAD_LOOK: Final = rb"(?s)(?=[\x01\x04]\x00\x00..[\x01-\xff][\x21-\x7e])"
 
@@ -56,6 +57,7 @@ class Damaged(NamedTuple):
         known_ids: ids of the sections that are open.
         footers: whether the stream has footers; None: not known yet.
         in_package: whether this is inside a postcopy package.
+        devices: name and instance of the devices in the vmdescription that was found ahead.
         eof_offset: where EOF stands by the vmdescription that was found ahead; None: not known.
     """
 
@@ -63,6 +65,7 @@ class Damaged(NamedTuple):
     known_ids: Container[int]
     footers: bool | None
     in_package: bool
+    devices: Container[tuple[bytes, int]]
     eof_offset: int | None
 
 
@@ -85,11 +88,14 @@ def next_place(cursor: Cursor, start: int, damaged: Damaged) -> NextPlace | None
             if found is not None and (eof is None or found < eof):
                 return NextPlace(found, footer=True)
         found = _search(cursor, start, _FOOTER_LOOK, damaged, at=0)
+        head = _search_head(cursor, start, found, damaged.devices)
+        if head is not None and (eof is None or head < eof):
+            return NextPlace(head, footer=False)
         if found is not None and (eof is None or found < eof):
             return NextPlace(found, footer=True)
     elif not ram:
-        head = _search_head(cursor, start)
-        if head is not None and (eof is None or head < eof):
+        head = _search_head(cursor, start, eof)
+        if head is not None:
             return NextPlace(head, footer=False)
     return None if eof is None else NextPlace(eof, footer=False)
 
@@ -139,16 +145,39 @@ def search_last_footer(cursor: Cursor, section_id: int) -> int | None:
     return None
 
 
-def _search_head(cursor: Cursor, start: int) -> int | None:
+def _search_head(
+    cursor: Cursor,
+    start: int,
+    end: int | None = None,
+    devices: Container[tuple[bytes, int]] | None = None,
+) -> int | None:
+    """Return where a section's header stands before `end`; None: there is none.
+
+    Args:
+        cursor: knows the source.
+        start: where to begin.
+        end: where to end; None: at the end of the data.
+        devices: names and instances that count; None: all that are plausible.
+    """
     for base, data in _pieces(cursor, start):
         for match in re.finditer(_HEAD_LOOK, data):
             position = match.start()
             if position >= _SEARCH_LEN:
                 break
+            if end is not None and base + position >= end:
+                return None
             ahead = data[position : position + _LOOK_LEN]
-            if plausible_section_head(ahead):
+            if plausible_section_head(ahead, any_numbers=devices is not None) and (
+                devices is None or _device_of(ahead) in devices
+            ):
                 return base + position
     return None
+
+
+def _device_of(head: bytes) -> tuple[bytes, int]:
+    """Return name and instance in the header of a section."""
+    name_end = _NAME_AT + head[_NAME_AT - 1]
+    return head[_NAME_AT:name_end], int.from_bytes(head[name_end : name_end + 4], "big")
 
 
 def _pieces(cursor: Cursor, start: int) -> Iterator[tuple[int, bytes]]:

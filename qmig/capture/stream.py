@@ -336,6 +336,7 @@ class StreamWalk:
             self._handlers,
             self.footers,
             self._in_package,
+            self._description.device_keys,
             None if described is None or self._in_package else described - 1,
         )
 

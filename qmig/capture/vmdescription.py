@@ -66,6 +66,15 @@ class VmDescriptionReader:
         return self.description or (self._found.description if self._found else None)
 
     @property
+    def device_keys(self) -> frozenset[tuple[bytes, int]]:
+        """Name, as it stands in a section's header, and instance of all devices, where known."""
+        devices = self.known.devices if self.known else ()
+        return frozenset(
+            (device.name.encode("utf-8", "surrogateescape"), device.instance_id)
+            for device in devices
+        )
+
+    @property
     def found_offset(self) -> int | None:
         """Where one was found ahead of its turn."""
         return self._found.offset if self._found else None

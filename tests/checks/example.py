@@ -1,7 +1,10 @@
 """What an example of a rule is: files that break it alone, and files that do not."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
+
+from fixtures.catalogue import write_with_holes
 
 MAIN = "main"
 
@@ -39,3 +42,15 @@ class Example(NamedTuple):
 def alone(data: bytes) -> Files:
     """Return the files of a capture that is a main stream alone."""
     return {MAIN: data}
+
+
+def write_files(files: Files, directory: Path) -> list[Path]:
+    """Write the files of a capture, with holes where there are zeros, and return their paths."""
+    paths: list[Path] = []
+    for name, data in files.items():
+        path = directory / name
+        with path.open("wb") as file:
+            write_with_holes(file, data)
+            file.truncate(len(data))
+        paths.append(path)
+    return paths

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.catalogue import write_with_holes
 from qmig.checks.registry import CHECKS, RULES
 from qmig.checks.rule import Outcome, Rule, Severity
 from qmig.checks.validate import validate
 from qmig.checks.verdict import Verdict
 from qmig.faults import Fault
-from tests.checks.example import Files
+from tests.checks.example import Files, write_files
 from tests.checks.examples import all_examples
 
 EXAMPLES = all_examples()
@@ -19,14 +18,7 @@ EXAMPLES = all_examples()
 
 def judged(files: Files, directory: Path) -> Verdict:
     """Validate files of a capture."""
-    paths: list[Path] = []
-    for name, data in files.items():
-        path = directory / name
-        with path.open("wb") as file:
-            write_with_holes(file, data)
-            file.truncate(len(data))
-        paths.append(path)
-    return validate(*paths)
+    return validate(*write_files(files, directory))
 
 
 def test_every_rule_has_an_example() -> None:

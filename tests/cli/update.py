@@ -5,7 +5,7 @@ from typing import Final
 from tests.cli.conftest import ROOT, run_qmig
 
 CLI_DOCUMENT: Final = ROOT / "docs" / "cli.md"
-_COMMANDS: Final[tuple[list[str], ...]] = ([], ["inspect"], ["save"])
+_COMMANDS: Final[tuple[list[str], ...]] = ([], ["inspect"], ["validate"], ["save"])
 _HEAD: Final = """\
 # The command line
 
@@ -13,12 +13,13 @@ What `--help` says of each command; this file is made by `python -m tests.cli.up
 
 Results go to standard output, all else to standard error. Progress is shown on a terminal alone,
 and colour only there and only if `NO_COLOR` is not set. What `--json` and `--json-lines` write is
-described in [json/inspect.md](json/inspect.md) and [json/save.md](json/save.md).
+described in [json/inspect.md](json/inspect.md), [json/validate.md](json/validate.md) and
+[json/save.md](json/save.md).
 
 | exit code | meaning |
 | --- | --- |
 | 0 | fine |
-| 1 | the input is damaged or cut short; what can be read of it is shown |
+| 1 | the input is damaged, cut short or judged bad; what can be read of it is shown |
 | 2 | the command line is wrong, or asks for what a format cannot express |
 | 3 | the input cannot be read, or is of another kind; or the output cannot be written |
 | 70 | a bug in qmig; `QMIG_DEBUG=1` shows the traceback |
