@@ -18,6 +18,7 @@ from qmig.wire.ram import (
     ENCODING_FLAG_XBZRLE,
     CompressPageHead,
     FillByte,
+    RamBlockRecord,
     RamPageName,
     RamSaveFlag,
     RamWord,
@@ -44,6 +45,7 @@ _BARE_KINDS: Final = (RamSaveFlag.HOOK, RamSaveFlag.MULTIFD_FLUSH)  # nothing bu
 _PASSABLE: Final = frozenset(
     {
         Fault.RAM_HOOK,
+        Fault.RAM_BLOCKS_AGAIN,
         Fault.RAM_CONTINUE,
         Fault.RAM_BLOCK_UNKNOWN,
         Fault.RAM_ADDR,
@@ -113,7 +115,7 @@ class PageRecordParser:
                 fault=Fault.RAM_ADDR,
                 values={"addr": addr},
             )
-        page_kind, payload_len = self._body(cursor, RamSaveFlag(kind), addr)
+        page_kind, payload_len = self._body(cursor, flags, addr)
         data_offset = cursor.offset
         if kind == RamSaveFlag.ZERO and cursor.peek(1) not in (b"", b"\0"):
             page_kind = PageKind.FILL
@@ -161,7 +163,6 @@ class PageRecordParser:
         )
 
     def _block_of(self, cursor: Cursor, start: int, flags: int) -> int:
-        addr_hint = {"addr": 0}
         if flags & RamSaveFlag.CONTINUE:
             if self._walk.block < 0:
                 raise MalformedStreamError(
@@ -172,7 +173,6 @@ class PageRecordParser:
                     expected="the name of a block before the first CONTINUE",
                     found=flag_names(flags),
                     fault=Fault.RAM_CONTINUE,
-                    values=addr_hint,
                 )
             return self._walk.block
         at = cursor.offset
@@ -192,8 +192,9 @@ class PageRecordParser:
         self._walk.block = block
         return block
 
-    def _body(self, cursor: Cursor, kind: RamSaveFlag, addr: int) -> tuple[PageKind, int]:
+    def _body(self, cursor: Cursor, flags: int, addr: int) -> tuple[PageKind, int]:
         """Read the head of a record's body; return its kind and the bytes behind the head."""
+        kind = flags & ~int(RamSaveFlag.CONTINUE)
         what = f"RAM record of page 0x{addr:x}"
         start = cursor.offset
         if kind == RamSaveFlag.PAGE:
@@ -212,7 +213,7 @@ class PageRecordParser:
                     expected=f"1 to {most}",
                     found=str(length),
                     fault=Fault.COMPRESSED_LEN,
-                    values={"length": length},
+                    values={"flags": flags},
                 )
             return PageKind.COMPRESSED, length
         head = read_record(cursor, XbzrleHead, what=what)
@@ -247,15 +248,22 @@ class PageRecordParser:
         cursor.offset = start
         try:
             word = read_record(cursor, RamWord, what="RAM record").word
-            self._pass_over(cursor, word & (self._page_size_len - 1))
+            self._pass_over(cursor, word)
         except TruncatedStreamError:
             return None
         return cursor.offset if self._plausible(cursor.peek(WORD_LEN)) else None
 
-    def _pass_over(self, cursor: Cursor, flags: int) -> None:
+    def _pass_over(self, cursor: Cursor, word: int) -> None:
+        flags = word & (self._page_size_len - 1)
         kind = flags & ~int(RamSaveFlag.CONTINUE)
         what = "RAM record"
         if kind in _BARE_KINDS:
+            return
+        if kind == RamSaveFlag.MEM_SIZE:
+            left_len = word - flags
+            for _ in self._blocks:
+                if left_len > 0:
+                    left_len -= read_record(cursor, RamBlockRecord, what=what).used_length
             return
         if not flags & RamSaveFlag.CONTINUE:
             read_record(cursor, RamPageName, what=what)

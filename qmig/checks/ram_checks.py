@@ -9,7 +9,8 @@ from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.ram_record import flag_names, text_of
 from qmig.checks.check import Check, Context
 from qmig.memory import PageKind
-from qmig.wire.ram import RamBlockRecord, RamSaveFlag, RamWord
+from qmig.wire.ram import CompressPageHead, RamBlockRecord, RamSaveFlag, RamWord
+from qmig.wire.record import fixed_len
 
 if TYPE_CHECKING:
     from qmig.capture.container import Container
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 
 _WORD_LEN: Final = 8
 _PLAIN_KINDS: Final = frozenset({int(PageKind.ZERO), int(PageKind.PLAIN)})
-_NOT_IN_POSTCOPY: Final = {
-    PageKind.XBZRLE: RamSaveFlag.XBZRLE,
-    PageKind.COMPRESSED: RamSaveFlag.COMPRESS_PAGE,
-}
 
 
 class BlockListCheck(Check):
@@ -194,7 +191,14 @@ class PageCheck(Check):
                 record=f"COMPRESS_PAGE record of {self._page(run)}",
                 expected=f"a whole zlib stream of {size} bytes",
                 found=found,
+                flags=self._flags(run),
             )
+
+    def _flags(self, run: PageRun) -> int:
+        """Return the flags of a compressed page's record, which has a name or continues a block."""
+        named = run.stride_len > _WORD_LEN + fixed_len(CompressPageHead) + run.payload_len
+        flags = RamSaveFlag.COMPRESS_PAGE
+        return int(flags if named else flags | RamSaveFlag.CONTINUE)
 
     def _page_size_len(self) -> int:
         walk = self.context.walk

@@ -117,10 +117,12 @@ _DEVICES: Final[tuple[Rule, ...]] = (
     Rule(
         "QM412",
         "have no section of a version below the one that the vmdescription tells",
-        _WARNING,
-        "A QEMU that still reads the older version takes the body for that of the older layout.",
+        _ERROR,
+        "The body has the layout of the newer version. A QEMU that still reads the older one looks "
+        "for other fields and misses the footer; one that does not says `is too old for local "
+        "minimum version_id`.",
         "migration/vmstate.c: vmstate_load_state, 10.0",
-        Outcome.LOADS_WRONG,
+        _REFUSES,
     ),
     Rule(
         "QM413",

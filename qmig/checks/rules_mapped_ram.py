@@ -99,10 +99,11 @@ RULES: Final[tuple[Rule, ...]] = (
         "lie at the file offset that its mapped-ram headers count from",
         _ERROR,
         "bitmap_offset and pages_offset count from byte 0 of the file that QEMU wrote. The stream "
-        "was copied out of that file (`file:PATH,offset=N`, a libvirt image) or moved in it. Put "
-        "it back to where it was; qmig reads on as if it were there.",
+        "was copied out of that file (`file:PATH,offset=N`, a libvirt image) or moved in it. QEMU "
+        "reads wrong pages, and then misses the stream behind them. Put it back to where it was; "
+        "qmig reads on as if it were there.",
         f"{_SETUP}; migration/file.c: file_start_outgoing_migration",
-        Outcome.LOADS_WRONG,
+        _REFUSES,
         None,
         frozenset({Fault.MAPPED_MOVED}),
     ),

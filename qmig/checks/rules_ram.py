@@ -61,11 +61,11 @@ _BLOCK_LIST: Final[tuple[Rule, ...]] = (
     Rule(
         "QM105",
         "send the block list once",
-        _ERROR,
+        Severity.WARNING,
         "No QEMU sends it again. A destination takes the lengths of the second one for new sizes "
-        "of the blocks; what pages came before belongs to the first.",
+        "of its blocks; qmig goes on with the first.",
         f"{_LOAD}; {_BLOCKS}",
-        Outcome.LOADS_WRONG,
+        Outcome.LOADS,
         None,
         frozenset({Fault.RAM_BLOCKS_AGAIN}),
     ),
@@ -199,7 +199,7 @@ _RECORDS: Final[tuple[Rule, ...]] = (
         "9.0 says `Invalid compressed data length`; newer ones have no such records at all.",
         "migration/ram-compress.c: decompress_data_with_multi_threads, 8.2; migration/ram.c, 10.0",
         _REFUSES,
-        None,
+        "Unknown combination of migration flags: 0x{flags:x}",
         frozenset({Fault.COMPRESSED_LEN}),
     ),
     Rule(
@@ -210,6 +210,7 @@ _RECORDS: Final[tuple[Rule, ...]] = (
         "newer ones have no such records at all.",
         "migration/ram-compress.c: qemu_uncompress_data, 8.2; migration/ram.c, 10.0",
         _REFUSES,
+        "Unknown combination of migration flags: 0x{flags:x}",
     ),
     Rule(
         "QM123",

@@ -89,12 +89,11 @@ def _cut_list() -> Broken:
 
 
 def _same_name() -> Broken:
-    half = ram.BlockEntry(BLOCK, BLOCK_LEN // 2)
     main = MainStream("10.0", MACHINE)
     head = framing.section_head(framing.SECTION_START, main.release.ram_id, "ram")
-    start = len(main.unfinished()) + len(head) + _WORD_LEN + len(half.build())
-    main.ram_start(ram.block_list([half, half]))
-    main.ram_part(first_round(PAGES // 2))
+    start = len(main.unfinished()) + len(head) + _WORD_LEN + len(_ENTRY.build())
+    main.ram_start(ram.block_list([_ENTRY, _ENTRY]))
+    main.ram_part(first_round())
     return Broken(alone(ended(main)), start)
 
 
@@ -178,7 +177,7 @@ def _postcopy(records: bytes, at: int, *, host_page_len: int | None = None) -> B
     main.ram_start(ram.block_list([ram.BlockEntry(BLOCK, BLOCK_LEN, page_size=host_page_len)]))
     main.ram_part(first_round())
     main.switchover()
-    main.add(commands.postcopy_ram_discard(BLOCK, [(0, host_page_len or PAGE_LEN)]))
+    main.add(commands.postcopy_ram_discard(BLOCK, [(0, host_page_len or 2 * PAGE_LEN)]))
     devices = b"".join(main.standard_sections())
     inside = commands.postcopy_listen() + devices + commands.ping(3) + commands.postcopy_run()
     main.add(commands.packaged(inside))
@@ -238,7 +237,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM125": Example(_never_sent, _sound()),
     "QM126": Example(
         lambda: _postcopy(ram.zero(0, BLOCK) + ram.xbzrle(0, _DELTA), len(ram.zero(0, BLOCK))),
-        lambda: _postcopy(ram.zero(0, BLOCK) + ram.page(0, CONTENT), 0).files,
+        lambda: _postcopy(ram.zero(0, BLOCK) + ram.page(PAGE_LEN, CONTENT), 0).files,
     ),
     "QM127": Example(_huge_page_with_gap, _huge_page),
 }
