@@ -138,9 +138,9 @@ def skeleton_of(capture: Capture) -> Skeleton:
     for error in capture.errors:
         raise error
     capture.make_seekable()
-    walk = capture.new_walk()
+    walk, items = capture.walk_again()
     builder = _Builder(walk.source)
-    for item in walk.records():
+    for item in items:
         if isinstance(item, Record) and item.name in ("vmdescription", "padding", "trailing data"):
             break
         builder.add(item)

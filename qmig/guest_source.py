@@ -75,6 +75,7 @@ def captured_source(
     from qmig.conversion import skeleton_of
     from qmig.migrate.captured import CapturedGuest
 
+    capture.keep_items = True
     skeleton = skeleton_of(capture)
     guest = CapturedGuest(capture.ram)
     source = GuestSource("capture", guest, skeleton)

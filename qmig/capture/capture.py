@@ -18,10 +18,10 @@ from qmig.capture.run_state import BODY_LEN, SECTION_NAME, parse_run_state
 from qmig.capture.statistics import RamStatistics
 from qmig.capture.stream import StreamWalk
 from qmig.errors import LimitExceededError, SourceError, StreamError, TruncatedStreamError
-from qmig.limits import MAX_CHANNELS
+from qmig.limits import MAX_CHANNELS, MAX_KEPT_ITEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from qmig.capture.channel import ChannelWalk, Packet
@@ -60,10 +60,13 @@ class Survey:
         channels: the multifd channels, by their ids.
         statistics: counts of pages of all of them.
         run_state: QEMU's word for the state of the guest; None where the stream has none.
+        items: what the walk over the main stream yielded; None where nobody asked for it, or
+            where it is too much to be kept.
     """
 
     def __init__(self) -> None:
         self.walk: StreamWalk | None = None
+        self.items: list[Record | PageBatch] | None = None
         self.statistics = RamStatistics()
         self.channels: list[Channel] = []
         self.resumed: list[StreamWalk] = []
@@ -102,9 +105,20 @@ class Survey:
 
     def _walked(self, capture: Capture, main: Container) -> StreamWalk:
         self.statistics, self.run_state = RamStatistics(), None
+        self.items = [] if capture.keep_items else None
         walk = capture.new_walk()
-        self._count(walk.records(), main)
+        self._count(self._kept(walk.records()), main)
         return walk
+
+    def _kept(self, items: Iterator[Record | PageBatch]) -> Iterator[Record | PageBatch]:
+        kept = 0
+        for item in items:
+            if self.items is not None:
+                self.items.append(item)
+                kept += len(item.runs) if isinstance(item, PageBatch) else 1
+                if kept > MAX_KEPT_ITEMS:
+                    self.items = None
+            yield item
 
     def _without_foreign_description(self, capture: Capture, main: Container) -> None:
         """Walk again where the vmdescription that was believed may be that of another stream.
@@ -114,6 +128,7 @@ class Survey:
         """
         for _ in range(_MOST_FOREIGN):
             walk, statistics, run_state = self.walk, self.statistics, self.run_state
+            items = self.items
             foreign = walk.foreign_description if walk else None
             if walk is None or foreign is None:
                 return
@@ -121,7 +136,7 @@ class Survey:
             again = self._walked(capture, main)
             if again.error is not None and again.end_offset <= walk.end_offset:
                 main.description_end = before
-                self.statistics, self.run_state = statistics, run_state
+                self.statistics, self.run_state, self.items = statistics, run_state, items
                 return
             self.walk = again
 
@@ -176,6 +191,7 @@ class Capture:
         preempt_files: channels of postcopy-preempt.
         given_page_size_len: the target page size that the user gave.
         progress: called with a file and the offset in its stream that the survey has reached.
+        keep_items: whether the survey keeps what it sees of the main stream for `walk_again`.
     """
 
     def __init__(
@@ -191,6 +207,7 @@ class Capture:
         self.preempt_files = [c for c in containers if c.role is Role.PREEMPT]
         self.given_page_size_len = page_size_len
         self.progress: Callable[[Container, int], None] | None = None
+        self.keep_items = False
         self._given_offset = offset
         self._opened: list[Container | Source] = list(containers)
 
@@ -246,6 +263,18 @@ class Capture:
                 hint="give the file that begins with QEVM, too",
             )
         return self.main
+
+    def walk_again(self) -> tuple[StreamWalk, Iterable[Record | PageBatch]]:
+        """Return a walk over the main stream and what it yields, as the survey kept it if it did.
+
+        Raises:
+            SourceError: there is no main stream.
+        """
+        survey, source = self.survey, self._main().source
+        if survey.walk is not None and survey.items is not None and survey.walk.source is source:
+            return survey.walk, survey.items
+        walk = self.new_walk()
+        return walk, walk.records()
 
     def make_seekable(self) -> bool:
         """Put a compressed main stream into a temporary file; return whether that was done."""
@@ -373,17 +402,29 @@ class Capture:
         """
         from qmig.capture.ram_build import build_ram
 
-        main = self._seekable(self._main())
+        walk, items = self._walk_for_ram(self._seekable(self._main()))
         ram, sources = build_ram(
-            main,
+            walk,
+            items,
             [self._seekable(c) for c in self.recovery_files],
             [self._seekable(c) for c in self.preempt_files],
             [self._seekable(c) for c in self.channel_files],
-            page_size_len=self.given_page_size_len,
             flush_markers=bool(self.stream.counters.flush_words),
         )
+        self.survey.items = None
         self._opened += sources
         return ram
+
+    def _walk_for_ram(self, main: Container) -> tuple[StreamWalk, Iterable[Record | PageBatch]]:
+        if main is self.main:
+            return self.walk_again()
+        walk = StreamWalk(
+            main.source,
+            main.stream_offset,
+            page_size_len=self.given_page_size_len,
+            description_end=main.description_end,
+        )
+        return walk, walk.records()
 
     def _seekable(self, container: Container) -> Container:
         if container.source.seekable:

@@ -21,51 +21,45 @@ _NUMBER_BITS: Final = 40  # what is left of 63 bits holds 8 million epochs
 LAST_EPOCH: Final = (1 << 63 - _NUMBER_BITS) - 1
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qmig.capture.container import Container
     from qmig.capture.source import Source
 
 
 def build_ram(
-    main: Container,
+    walk: StreamWalk,
+    items: Iterable[Record | PageBatch],
     recoveries: Sequence[Container],
     preempts: Sequence[Container],
     channels: Sequence[Container],
     *,
-    page_size_len: int | None,
     flush_markers: bool,
 ) -> tuple[Ram, list[Source]]:
-    """Walk over all files again and index their pages.
+    """Index the pages of all files.
 
     Args:
-        main: the main stream, in a seekable source, as are all others.
+        walk: over the main stream, in a seekable source, as are all others.
+        items: what it yields.
         recoveries: connections that resumed it, in their order.
         preempts: channels of postcopy-preempt.
         channels: multifd channels.
-        page_size_len: the target page size that the user gave.
         flush_markers: whether MULTIFD_FLUSH words are the markers of epochs; else EOS words are.
 
     Returns:
         The RAM, and sources that must be closed with it.
     """
-    walk = StreamWalk(
-        main.source,
-        main.stream_offset,
-        page_size_len=page_size_len,
-        description_end=main.description_end,
-    )
     marker = RamSaveFlag.MULTIFD_FLUSH if flush_markers else RamSaveFlag.EOS
     index = PageIndex()
-    sources: list[Source] = [main.source]
+    sources: list[Source] = [walk.source]
     try:
-        _index_main(walk, index, marker)
+        _index_main(items, index, marker)
         _index_postcopy(walk, recoveries, preempts, index, sources)
         size = walk.page_size.length if walk.page_size else DEFAULT_PAGE_SIZE_LEN
         made = _index_channels(walk, channels, index, sources, size)
     except TooManyRunsError as error:
         raise LimitExceededError(
-            path=main.path,
+            path=walk.source.name,
             offset=walk.end_offset,
             record="RAM",
             expected=f"at most {MAX_PAGE_RUNS} runs of pages",
@@ -76,7 +70,7 @@ def build_ram(
     blocks: dict[str, RamBlockView] = {}
     for block in walk.blocks:
         if block.mapped is not None or _is_mapped(walk):
-            blocks[block.name] = MappedBlock(block, size, source=main.source, finished=finished)
+            blocks[block.name] = MappedBlock(block, size, source=walk.source, finished=finished)
         else:
             blocks[block.name] = RecordedBlock(
                 block, size, index=index, sources=sources, reason=_reason(walk, channels)
@@ -108,9 +102,9 @@ def _reason(walk: StreamWalk, channels: Sequence[Container]) -> str:
     return "they were never sent"
 
 
-def _index_main(walk: StreamWalk, index: PageIndex, marker: RamSaveFlag) -> None:
+def _index_main(items: Iterable[Record | PageBatch], index: PageIndex, marker: RamSaveFlag) -> None:
     epoch = 0
-    for item in walk.records():
+    for item in items:
         if isinstance(item, PageBatch):
             index.add(item.runs, source=0, order=order_of(epoch, 0))
         elif isinstance(item, Record) and item.name == "RAM word":

@@ -28,6 +28,7 @@ from qmig.migrate.descriptor import (
 from qmig.migrate.direct_io import DirectWriter, aligned_range
 from qmig.migrate.draft import Draft
 from qmig.migrate.target import check_target
+from qmig.migrate.writeback import Writeback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +75,7 @@ class AtomicFile:
         self.needed_len: int | None = None
         self.draft = Draft(target, anonymous=anonymous)
         self._descriptor = SharedDescriptor(self.draft.fd)
+        self._writeback = Writeback(self.draft.fd)
         self._direct: DirectWriter | None = None
         self._append_lock = Lock()
         self._position = 0
@@ -149,6 +151,7 @@ class AtomicFile:
         try:
             with self._descriptor as fd:
                 pwrite_all(fd, view, offset)
+                self._writeback.note(len(view))
         except OSError as error:
             raise self._write_error(len(view), offset, error) from error
         except DescriptorClosedError as error:
@@ -249,6 +252,7 @@ class AtomicFile:
             self._close()  # the first may have ended by an exception out of a signal handler
 
     def _close(self) -> None:
+        self._writeback.close()
         self._descriptor.close()
         if self._direct is not None:
             self._direct.close()

@@ -147,6 +147,17 @@ class Guest:
         return reply
 
 
+def machine_arguments(machine: Machine, boot: BootFiles) -> list[str]:
+    """Return QEMU's arguments for the guest, monitor and serial line left out."""
+    return [
+        *("-machine", "pc", "-accel", "tcg", "-m", machine.memory, "-smp", "1"),
+        *("-display", "none", "-net", "none", "-monitor", "none", "-no-reboot"),
+        *("-rtc", "base=2024-02-29T12:00:00,clock=vm"),
+        *("-kernel", str(boot.kernel), "-initrd", str(boot.initramfs)),
+        *("-append", f"console=ttyS0 nokaslr panic=-1 quiet fill={machine.fill_rounds}"),
+    ]
+
+
 @asynccontextmanager
 async def running_guest(qemu: str, machine: Machine, boot: BootFiles) -> AsyncIterator[Guest]:
     """Start the guest, hand it out, and end it whatever happens.
@@ -159,12 +170,7 @@ async def running_guest(qemu: str, machine: Machine, boot: BootFiles) -> AsyncIt
         console_socket = f"{sockets}/console"
         process = await asyncio.create_subprocess_exec(
             qemu,
-            *("-machine", "pc", "-accel", "tcg", "-m", machine.memory, "-smp", "1"),
-            *("-display", "none", "-net", "none", "-monitor", "none", "-no-reboot"),
-            *("-rtc", "base=2024-02-29T12:00:00,clock=vm"),
-            *("-kernel", str(boot.kernel), "-initrd", str(boot.initramfs)),
-            "-append",
-            f"console=ttyS0 nokaslr panic=-1 quiet fill={machine.fill_rounds}",
+            *machine_arguments(machine, boot),
             *("-qmp", f"unix:{qmp_socket},server=on,wait=off"),
             *("-serial", f"unix:{console_socket},server=on,wait=off"),
             stdin=asyncio.subprocess.DEVNULL,
