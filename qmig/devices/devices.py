@@ -93,6 +93,10 @@ class Device:
         """Return the bytes of its section's body."""
         return self._source.read_at(self.offset, self.length)
 
+    def bytes_of(self, node: Node) -> bytes:
+        """Return the bytes of a field of this device."""
+        return self._source.read_at(node.offset, node.length)
+
     def forget(self) -> None:
         """Give back the memory of its fields; they are decoded again when asked for."""
         self.__dict__.pop("_decoded", None)

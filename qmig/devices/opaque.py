@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from qmig.devices.pci_config import decode_config, decode_msix
+from qmig.devices.virtio_state import decode_virtio
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -16,4 +19,8 @@ if TYPE_CHECKING:
 
     Decode = Callable[[Body, Group, int, str], None]
 
-DECODERS: Final[dict[str, Decode]] = {}
+DECODERS: Final[dict[str, Decode]] = {
+    "pci config": decode_config,
+    "msix state": decode_msix,
+    "virtio": decode_virtio,
+}

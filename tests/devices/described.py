@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qmig.capture.capture import open_capture
-from qmig.devices.devices import Device, open_devices
+from qmig.devices import Device, open_devices
 from tests.builders import framing, vmdesc
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ neither knows anything of qmig.
 from pathlib import Path
 
 import qmig
-from qmig.devices.devices import Device, open_devices
+from qmig.devices import Device, open_devices
 from qmig.devices.tree import Field, Group, Node, Numbers, counted_len
 from tests import oracle
 from tests.conftest import CaptureFiles

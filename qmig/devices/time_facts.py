@@ -1,0 +1,94 @@
+"""Clocks: the real-time clock of a PC, and the timer that all others count from.
+
+Fields: hw/rtc/mc146818rtc.c (vmstate_rtc), system/cpu-timers.c (vmstate_timers); the bytes that
+the machine keeps in the clock's memory: hw/i386/x86-common.c, hw/i386/pc.c (pc_cmos_init).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from qmig.devices.tree import Field, number
+
+if TYPE_CHECKING:
+    from qmig.devices.devices import Device
+
+Facts = dict[str, Any]
+
+_CMOS_LEN: Final = 128
+_B: Final = 0x0B
+_24H: Final = 0x02
+_BINARY: Final = 0x04
+_CENTURY: Final = 0x32
+_PM: Final = 0x80
+_KIB: Final = 1024
+_NANOSECONDS: Final = 10**9
+
+
+def facts_of(device: Device) -> tuple[str, Facts] | None:
+    """Return the times that a clock holds; None for others."""
+    tree = device.tree
+    cmos = tree.children[0] if tree.children else None
+    if (
+        isinstance(cmos, Field)
+        and cmos.name == "cmos_data"
+        and isinstance(cmos.value, bytes)
+        and len(cmos.value) == _CMOS_LEN
+    ):
+        return _rtc(device, cmos.value)
+    ticks, clock = number(tree, "cpu_ticks_offset"), number(tree, "cpu_clock_offset")
+    if ticks is not None and clock is not None:
+        facts = {"cpu_ticks": ticks, "virtual_clock_ns": clock}
+        return f"virtual clock at {clock / _NANOSECONDS:.3f} s", facts
+    return None
+
+
+def _rtc(device: Device, cmos: bytes) -> tuple[str, Facts]:
+    tree = device.tree
+    facts: Facts = {"time": _time(cmos)}
+    base, updated = number(tree, "base_rtc"), number(tree, "last_update")
+    if base is not None:
+        facts["base_time"] = _iso(base)
+    if updated is not None:
+        facts["last_update_ns"] = updated
+    high = cmos[0x5B] | cmos[0x5C] << 8 | cmos[0x5D] << 16
+    facts |= {
+        "memory_below_1m_len": (cmos[0x15] | cmos[0x16] << 8) * _KIB,
+        "memory_1m_to_64m_len": (cmos[0x17] | cmos[0x18] << 8) * _KIB,
+        "memory_16m_to_4g_len": (cmos[0x34] | cmos[0x35] << 8) * 64 * _KIB,
+        "memory_above_4g_len": high * 64 * _KIB,
+        "index": number(tree, "cmos_index"),
+    }
+    return f"real-time clock at {facts['time'] or 'no valid time'}", facts
+
+
+def _time(cmos: bytes) -> str | None:
+    """Return the time in the clock's registers; None where they hold none."""
+    binary = bool(cmos[_B] & _BINARY)
+
+    def value(byte: int) -> int:
+        return byte if binary else (byte >> 4) * 10 + (byte & 15)
+
+    hour = value(cmos[4] & ~_PM & 0xFF)
+    if not cmos[_B] & _24H:
+        hour = hour % 12 + (12 if cmos[4] & _PM else 0)
+    try:
+        return datetime(
+            value(cmos[_CENTURY]) * 100 + value(cmos[9]),
+            value(cmos[8]),
+            value(cmos[7]),
+            hour,
+            value(cmos[2]),
+            value(cmos[0]),
+            tzinfo=UTC,
+        ).strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+def _iso(seconds: int) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return None

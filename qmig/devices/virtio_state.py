@@ -1,0 +1,251 @@
+"""The field `virtio` of a device, taken apart (`qmig.wire.virtio`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from qmig.devices.pci_config import capabilities, decode_config, decode_msix, msix_vectors
+from qmig.devices.record_fields import add_array, add_record, add_struct
+from qmig.devices.tree import ARRAY, DERIVED, STRUCT, SUBSECTION, Field, Group
+from qmig.errors import StreamError
+from qmig.wire.framing import SubsectionHead
+from qmig.wire.gate import read_record
+from qmig.wire.pci import (
+    PCI_CONFIG_SPACE_SIZE,
+    PCI_IRQ_STATE_LEN,
+    PCIE_CONFIG_SPACE_SIZE,
+    MsixEntry,
+    PciCapability,
+)
+from qmig.wire.record import WireRecord, fixed_len
+from qmig.wire.virtio import (
+    VIRTIO_QUEUE_MAX,
+    VirtioFeatures,
+    VirtioFlag,
+    VirtioHead,
+    VirtioMmioQueue,
+    VirtioMmioState,
+    VirtioMmioTransport,
+    VirtioPackedQueue,
+    VirtioPciQueue,
+    VirtioPciState,
+    VirtioQueue,
+    VirtioQueueAligned,
+    VirtioQueueCount,
+    VirtioQueueRings,
+    VirtioQueueVector,
+    VirtioRingSize,
+    VirtioVector,
+    VirtioVersion,
+)
+
+if TYPE_CHECKING:
+    from qmig.devices.body import Body
+
+
+class _Layout(NamedTuple):
+    """What a subsection holds: a record, an array of one for each queue, or both."""
+
+    head: type[WireRecord] | None = None
+    queue: type[WireRecord] | None = None
+
+
+TRANSPORT: Final = "transport"
+CONFIG: Final = "config"
+DEVICE_STATE: Final = "device_state"
+QUEUES: Final = "vq"
+_PREFIX: Final = b"virtio/"
+_MARK: Final = 5
+_MAX_CONFIG_LEN: Final = 65536
+# A ccw transport holds a subchannel with its last request; 36 indicators are added to 10.
+_MAX_TRANSPORT_LEN: Final = 1024
+_LAYOUTS: Final = {
+    b"virtio/device_endian": _Layout(VirtioFlag),
+    b"virtio/64bit_features": _Layout(VirtioFeatures),
+    b"virtio/virtqueues": _Layout(queue=VirtioQueueRings),
+    b"virtio/ringsize": _Layout(queue=VirtioRingSize),
+    b"virtio/packed_virtqueues": _Layout(queue=VirtioPackedQueue),
+    b"virtio/broken": _Layout(VirtioFlag),
+    b"virtio/started": _Layout(VirtioFlag),
+    b"virtio/disabled": _Layout(VirtioFlag),
+    b"virtio/extra_state": _Layout(),
+    b"virtio_pci/modern_state": _Layout(VirtioPciState, VirtioPciQueue),
+    b"virtio_mmio/state": _Layout(VirtioMmioState, VirtioMmioQueue),
+}
+_NESTED_IN: Final = b"virtio/extra_state"
+
+
+def decode_virtio(body: Body, group: Group, size: int, path: str) -> None:
+    """Decode a field of the type `virtio`.
+
+    Which transport it is shows in the bytes: each is tried, and the one that fits to the last byte
+    is taken. Where none does, the field is left as it is.
+    """
+    start, end = body.offset, body.offset + size
+    data = body.peek(size)
+    for transport in (_pci, _mmio, _ccw):
+        body.offset = start
+        group.children.clear()
+        group.form = DERIVED
+        try:
+            queue = transport(body, group, data, path)
+            if queue is not None:
+                _device(body, group, queue, end, path)
+                if body.offset == end:
+                    return
+        except StreamError:
+            continue
+    body.offset = start
+    group.children.clear()
+    group.form = STRUCT
+    group.children.append(Field("data", "buffer", start, size, body.blob(size, path)))
+
+
+def _pci(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] | None:
+    """Decode what virtio-pci writes in front; return its record of a queue."""
+    at = fixed_len(VirtioVersion)
+    config = data[at : at + PCI_CONFIG_SPACE_SIZE]
+    if len(config) < PCI_CONFIG_SPACE_SIZE:
+        return None
+    express = any(number == PciCapability.EXP for _, number, _ in capabilities(config))
+    vectors = msix_vectors(config)
+    whole = Group(TRANSPORT, "pci", STRUCT, body.offset)
+    group.children.append(whole)
+    add_record(body, whole, VirtioVersion, path)
+    space = Group(CONFIG, "pci config", DERIVED, body.offset)
+    whole.children.append(space)
+    space_len = PCIE_CONFIG_SPACE_SIZE if express else PCI_CONFIG_SPACE_SIZE
+    body.need(space_len, path)
+    decode_config(body, space, space_len, path)
+    space.length = body.offset - space.offset
+    irq_at = body.offset
+    irq_state = body.blob(PCI_IRQ_STATE_LEN, path)
+    whole.children.append(Field("irq_state", "buffer", irq_at, PCI_IRQ_STATE_LEN, irq_state))
+    if vectors:
+        msix = Group("msix", "msix state", DERIVED, body.offset)
+        whole.children.append(msix)
+        msix_len = vectors * fixed_len(MsixEntry) + (vectors + 7) // 8
+        body.need(msix_len, path)
+        decode_msix(body, msix, msix_len, path)
+        msix.length = body.offset - msix.offset
+        add_record(body, whole, VirtioVector, path)
+    whole.length = body.offset - whole.offset
+    return VirtioQueueVector if vectors else VirtioQueue
+
+
+def _mmio(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] | None:
+    del data
+    whole = Group(TRANSPORT, "mmio", STRUCT, body.offset)
+    group.children.append(whole)
+    add_record(body, whole, VirtioMmioTransport, path)
+    whole.length = body.offset - whole.offset
+    return VirtioQueueAligned
+
+
+def _ccw(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] | None:
+    """Pass over what virtio-ccw writes in front; its length depends on the subchannel."""
+    start = body.offset
+    for length in range(min(_MAX_TRANSPORT_LEN, len(data))):
+        if not _head_fits(data, length):
+            continue
+        trial = Group("", "", STRUCT, start)
+        body.offset = start + length
+        try:
+            _device(body, trial, VirtioQueueVector, start + len(data), path)
+        except StreamError:
+            continue
+        if body.offset == start + len(data):
+            body.offset = start
+            group.children.append(Field(TRANSPORT, "ccw", start, length, body.blob(length, path)))
+            return VirtioQueueVector
+    return None
+
+
+def _head_fits(data: bytes, at: int) -> bool:
+    """Tell whether a VirtioHead can lie at a place: few queues, each with a power of two."""
+    at += fixed_len(VirtioHead)
+    config_len = int.from_bytes(data[at - 4 : at], "big")
+    if config_len > min(_MAX_CONFIG_LEN, len(data)):
+        return False
+    at += config_len
+    queues = int.from_bytes(data[at : at + 4], "big")
+    num = int.from_bytes(data[at + 4 : at + 8], "big")
+    return 0 < queues <= VIRTIO_QUEUE_MAX and num.bit_count() == 1
+
+
+def _device(body: Body, group: Group, queue: type[WireRecord], end: int, path: str) -> None:
+    """Decode what stands behind the transport.
+
+    Raises:
+        StreamError: the bytes are not those of a virtio device.
+    """
+    head = add_record(body, group, VirtioHead, path)
+    at, length = body.offset, head.config_len
+    body.need(length, path)
+    group.children.append(Field(CONFIG, "buffer", at, length, body.blob(length, path)))
+    start = body.offset
+    count = add_record(body, group, VirtioQueueCount, path)
+    if count.queues > VIRTIO_QUEUE_MAX:
+        raise body.wrong(
+            start, path, expected=f"at most {VIRTIO_QUEUE_MAX} queues", found=str(count.queues)
+        )
+    body.need(count.queues * fixed_len(queue), path)
+    queues = Group(QUEUES, queue.__name__, ARRAY, body.offset)
+    group.children.append(queues)
+    for number in range(count.queues):
+        add_struct(body, queues, f"[{number}]", queue, path)
+    queues.length = body.offset - queues.offset
+    _rest(body, group, end, path)
+
+
+def _rest(body: Body, group: Group, end: int, path: str) -> None:
+    """Decode the device's own state and the subsections behind it.
+
+    The first place from which subsections reach to the end is where they begin.
+    """
+    start = body.offset
+    data = body.peek(end - start)
+    at = -1
+    while (at := data.find(_PREFIX, at + 1)) >= 0:
+        if at < 2 or data[at - 2] != _MARK:
+            continue
+        found = Group("", "", STRUCT, start + at - 2)
+        body.offset = start + at - 2
+        try:
+            while body.offset < end:
+                _subsection(body, found, path)
+        except StreamError:
+            continue
+        if body.offset == end:
+            _own(body, group, start, at - 2, path)
+            group.children += found.children
+            body.offset = end
+            return
+    _own(body, group, start, end - start, path)
+    body.offset = end
+
+
+def _own(body: Body, group: Group, start: int, length: int, path: str) -> None:
+    body.offset = start
+    group.children.append(Field(DEVICE_STATE, "buffer", start, length, body.blob(length, path)))
+
+
+def _subsection(body: Body, group: Group, path: str) -> None:
+    start = body.offset
+    head = read_record(body, SubsectionHead, what=path)
+    layout = _LAYOUTS.get(head.name)
+    if layout is None:
+        raise body.wrong(
+            start, path, expected="a subsection of virtio", found=repr(head.name.decode("latin-1"))
+        )
+    name = head.name.decode()
+    sub = Group(name, name, SUBSECTION, start, version=head.version_id)
+    sub.marks_len = body.offset - start
+    group.children.append(sub)
+    if layout.head is not None:
+        add_record(body, sub, layout.head, path)
+    if layout.queue is not None:
+        add_array(body, sub, QUEUES, layout.queue, VIRTIO_QUEUE_MAX, path)
+    if head.name == _NESTED_IN:
+        _subsection(body, sub, path)
+    sub.length = body.offset - start
