@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UnsupportedStreamError,
         WriterError,
     )
+    from qmig.salvaging import Salvage, salvage
 
 __all__ = [
     "Capture",
@@ -47,6 +48,7 @@ __all__ = [
     "OutputError",
     "OutputRefusedError",
     "QmigError",
+    "Salvage",
     "SourceError",
     "StreamError",
     "TruncatedStreamError",
@@ -55,6 +57,7 @@ __all__ = [
     "WriterError",
     "__version__",
     "open_capture",
+    "salvage",
     "save",
     "validate",
 ]
@@ -62,8 +65,10 @@ __all__ = [
 _PLACES = {
     "Capture": "qmig.capture.capture",
     "Finding": "qmig.checks.finding",
+    "Salvage": "qmig.salvaging",
     "Verdict": "qmig.checks.verdict",
     "open_capture": "qmig.capture.capture",
+    "salvage": "qmig.salvaging",
     "save": "qmig.api",
     "validate": "qmig.checks.validate",
 }

@@ -415,17 +415,15 @@ def _is_mapped(found: Rescue) -> bool:
 
 def _description_of(connection: MainRescue) -> Description | None:
     source = connection.container.source
-    if connection.eof_offset is not None:
+    at = connection.described_offset
+    if connection.eof_offset is not None and connection.last.vmdescription is not None:
         at = connection.eof_offset + 1
-        head = source.read_at(at, fixed_len(VmDescriptionHead))
-        if len(head) < fixed_len(VmDescriptionHead) or connection.last.vmdescription is None:
-            return None
-        text = source.read_at(at + len(head), VmDescriptionHead.parse(head).length)
-    elif connection.described is not None:
-        at = connection.described.offset + fixed_len(VmDescriptionHead)
-        text = source.read_at(at, connection.described.length - fixed_len(VmDescriptionHead))
-    else:
+    if at is None:
         return None
+    head = source.read_at(at, fixed_len(VmDescriptionHead))
+    if len(head) < fixed_len(VmDescriptionHead):
+        return None
+    text = source.read_at(at + len(head), VmDescriptionHead.parse(head).length)
     try:
         return Description(text, parse_vmdescription(text))
     except VmDescError:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qmig.capture.extent import FoundVmDescription, find_vmdescription
+from qmig.capture.extent import FOOTER_LEN
 from qmig.capture.ram import PageRecordReader
 from qmig.capture.records import Opaque
-from qmig.capture.rescue_places import next_place_behind
 from qmig.capture.rescue_sections import ElementCollector
+from qmig.capture.resync import Damaged, next_place
+from qmig.capture.source import Cursor
 from qmig.capture.stream import StreamWalk
 from qmig.errors import StreamError, TruncatedStreamError
 from qmig.limits import MAX_BLOCK_LEN, MAX_DAMAGED_PLACES
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from qmig.capture.container import Container
     from qmig.capture.records import PageBatch, Record
-    from qmig.capture.source import Cursor
     from qmig.capture.vmdescription import VmDescriptionReader
 
     Item = Record | PageBatch
@@ -120,7 +120,8 @@ class MainRescue:
         elements: the sections and commands.
         damage: what was wrong, in order.
         eof_offset: of the EOF byte, None where it was not found.
-        described: the vmdescription that was searched from the end; None: not needed, or none.
+        described_offset: of the vmdescription that was found from the end of the data; None: it
+            was not needed, or there is none.
     """
 
     def __init__(
@@ -135,8 +136,7 @@ class MainRescue:
         self.elements = ElementCollector()
         self.damage: list[StreamError] = []
         self.eof_offset: int | None = None
-        self.described: FoundVmDescription | None = None
-        self._searched = False
+        self.described_offset: int | None = None
 
     @property
     def last(self) -> RescueWalk:
@@ -174,15 +174,25 @@ class MainRescue:
         source = walk.source
         if walk.eof_offset is not None or source.failure is not None:
             return None  # the vmdescription alone is lost; or a decompressor gave up for good
-        if not self._searched:
-            self._searched = True
-            self.described = find_vmdescription(source, walk.end_offset)
-        described = self.described
-        if described is None and isinstance(error, TruncatedStreamError):
+        reader = walk.description_reader
+        reader.look_ahead(walk.end_offset)
+        self.described_offset = reader.found_offset
+        if self.described_offset is None and isinstance(error, TruncatedStreamError):
             return None  # it is cut short: what is left is the beginning of one record
-        at = max(walk.end_offset, walk.start_offset + 1)
-        place = next_place_behind(walk, at, self.elements.open, described)
-        end = source.end()
-        if place is None or place <= walk.start_offset or (end is not None and place >= end):
+        start = max(walk.end_offset, walk.start_offset + 1)
+        element = self.elements.open
+        section = walk.handlers.get(element.section_id) if element is not None else None
+        damaged = Damaged(
+            section=section,
+            known_ids=walk.handlers,
+            footers=walk.footers,
+            in_package=False,
+            devices=reader.device_keys,
+            eof_offset=None if self.described_offset is None else self.described_offset - 1,
+        )
+        found = next_place(Cursor(source, start), start, damaged)
+        if found is None:
             return None
-        return place
+        place = found.offset + FOOTER_LEN if found.footer else found.offset
+        end = source.end()
+        return None if end is not None and place >= end else place

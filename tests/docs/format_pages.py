@@ -33,6 +33,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "return_path": ("return_path",),
     "libvirt": ("libvirt",),
     "lzop": ("lzop",),
+    "salvaged": ("salvaged",),
 }
 """Each page and the modules it shows; the last one gives its title and text."""
 
