@@ -12,6 +12,7 @@ from qmig.capture.preempt import PreemptWalk
 from qmig.capture.ram_blocks import MappedBlock, RecordedBlock
 from qmig.capture.ram_view import Ram, RamBlockView
 from qmig.capture.records import PageBatch, Record
+from qmig.capture.sections import is_salvaged
 from qmig.capture.stream import StreamWalk
 from qmig.errors import LimitExceededError
 from qmig.limits import MAX_PAGE_RUNS
@@ -93,6 +94,8 @@ def _is_mapped(walk: StreamWalk) -> bool:
 
 
 def _reason(walk: StreamWalk, channels: Sequence[Container]) -> str:
+    if is_salvaged(walk):
+        return "they were lost in the damaged capture that this one was salvaged from"
     if walk.error is not None:
         return "the stream is damaged or cut short before them"
     if walk.ignore_shared:
