@@ -23,6 +23,7 @@ class Fault(StrEnum):
     CONFIGURATION_SUBSECTION = "configuration-subsection"
     SUBSECTION_VERSION = "subsection-version"
     TARGET_PAGE_BITS = "target-page-bits"
+    CAPABILITY_MAPPED = "capability-mapped"
     SECTION_ID = "section-id"
     SECTION_NAME = "section-name"
     RAM_VERSION = "ram-version"
@@ -52,6 +53,7 @@ class Fault(StrEnum):
     MAPPED_PAGES_PLACE = "mapped-pages-place"
     MAPPED_BITMAP_CUT = "mapped-bitmap-cut"
     MAPPED_PAGES_CUT = "mapped-pages-cut"
+    MAPPED_AREA_CUT = "mapped-area-cut"
     MAPPED_MOVED = "mapped-moved"
     MAPPED_WORD = "mapped-word"
 

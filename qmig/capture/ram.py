@@ -14,6 +14,7 @@ from qmig.errors import (
     LimitExceededError,
     MalformedStreamError,
     StreamError,
+    UnsupportedStreamError,
     naming_cut,
 )
 from qmig.faults import Fault
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _SMALLEST_PAGE_MASK: Final = 0xFF  # flags of a word before the page size is known
 _BATCH_LEN: Final = 32 * MIB  # bytes walked before what lies behind is given back
 _BATCH_RUNS: Final = 65_536
+_OF_BLOCKS: Final = (Fault.RAM_BLOCK_UNKNOWN, Fault.RAM_CONTINUE)
 
 
 class BlockListReader:
@@ -69,6 +71,7 @@ class BlockListReader:
         self._cursor = cursor
         self._headers = MappedHeaderReader(cursor, page_size_len, damage)
         self._left_len = 0
+        self._damage = damage
 
     def read(self) -> Iterator[Record]:
         """Yield the records of the block list, up to its last block.
@@ -81,6 +84,16 @@ class BlockListReader:
         with naming_cut(Fault.RAM_BLOCKS_CUT):
             word = read_record(cursor, RamWord, what="RAM block list")
         flags = word.word & _SMALLEST_PAGE_MASK
+        if word.word == RamSaveFlag.EOS:
+            raise UnsupportedStreamError(
+                path=cursor.name,
+                offset=start,
+                record="RAM block list",
+                field="word",
+                expected="MEM_SIZE with the total of all blocks",
+                found="EOS: there is no list",
+                hint="a QEMU finds the blocks by their names; here their pages have no place",
+            )
         if flags != RamSaveFlag.MEM_SIZE:
             raise MalformedStreamError(
                 path=cursor.name,
@@ -95,6 +108,9 @@ class BlockListReader:
         yield Record(start, WORD_LEN, "RAM word", word, flags="MEM_SIZE")
         if self.mapped is None:
             self.mapped = self._find_out_mapped()
+        elif self._damage is not None and self.mapped == self._looks_otherwise():
+            self._damage(self._other_capability(start))
+            self.mapped = not self.mapped
         if self.ignore_shared is None:
             self.ignore_shared = self._find_out_ignore_shared()
         with naming_cut(Fault.RAM_BLOCKS_CUT):
@@ -114,6 +130,23 @@ class BlockListReader:
         except StreamError:
             return False
         return header.version == MAPPED_RAM_HDR_VERSION and header.page_size in LEGAL_PAGE_SIZES
+
+    def _looks_otherwise(self) -> bool:
+        """Tell whether the list is mapped though its capability is off, or not though it is on."""
+        return self._try(ignore_shared=False) if self.mapped else not self._find_out_mapped()
+
+    def _other_capability(self, start: int) -> MalformedStreamError:
+        recorded = "on" if self.mapped else "off"
+        true = "off" if self.mapped else "on"
+        return MalformedStreamError(
+            path=self._cursor.name,
+            offset=start,
+            record="RAM block list",
+            expected=f"blocks as with mapped-ram {recorded}, as the configuration has it",
+            found=f"blocks as with mapped-ram {true}",
+            fault=Fault.CAPABILITY_MAPPED,
+            values={"local": true, "received": recorded},
+        )
 
     def _find_out_ignore_shared(self) -> bool:
         """Without a configuration section: does the list only make sense with addr fields?"""
@@ -229,6 +262,7 @@ class PageRecordReader:
     ) -> None:
         self.flush_words = 0
         self.eos_words = 0
+        self._blocks = blocks
         self._mapped = mapped
         self._page_size_len = page_size_len
         self._damage = damage
@@ -295,8 +329,10 @@ class PageRecordReader:
         behind = self._parser.behind(cursor, start, error)
         if behind is None:
             return None
-        # What continues a block that is not known is no further error.
-        if not (self._block_lost and error.fault is Fault.RAM_CONTINUE):
+        # What continues a block that is not known is no further error, nor is any page where the
+        # block list was lost.
+        lost = self._block_lost and error.fault is Fault.RAM_CONTINUE
+        if not lost and (self._blocks or error.fault not in _OF_BLOCKS):
             self._damaged_records += 1
             self._damage(error)
         if error.fault is Fault.RAM_BLOCK_UNKNOWN:

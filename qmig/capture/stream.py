@@ -645,17 +645,7 @@ class StreamWalk:
         except StreamError as error:
             if not self._resync:
                 raise
-            end = self.source.end()
-            if end is not None and end < start + length:
-                raise TruncatedStreamError(
-                    path=cursor.name,
-                    offset=start,
-                    record="package",
-                    wanted_len=length,
-                    available_len=end - start,
-                    fault=Fault.PACKAGE_CUT,
-                    values={"length": length, "available": end - start},
-                ) from error
+            self._check_package(cursor, start, length, error)
             self._note(error)
             inner.offset = max(start, self.end_offset)
         finally:
@@ -663,8 +653,32 @@ class StreamWalk:
         cursor.offset = inner.offset
         if inner.offset < start + length:  # an EOF byte, or elements that end before it does
             left = start + length - inner.offset
+            self._check_package(cursor, start, length)
             cursor.skip(left, what="package")
             yield Record(inner.offset, left, "rest of package")
+
+    def _check_package(
+        self, cursor: Cursor, start: int, length: int, cause: StreamError | None = None
+    ) -> None:
+        """Raise the error for a package that the data ends in, where it does.
+
+        Args:
+            cursor: knows the source.
+            start: of the package.
+            length: of the package.
+            cause: what showed it.
+        """
+        end = self.source.end()
+        if end is not None and end < start + length:
+            raise TruncatedStreamError(
+                path=cursor.name,
+                offset=start,
+                record="package",
+                wanted_len=length,
+                available_len=end - start,
+                fault=Fault.PACKAGE_CUT,
+                values={"length": length, "available": end - start},
+            ) from cause
 
     # -- behind EOF -------------------------------------------------------------------------------
 

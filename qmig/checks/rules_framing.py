@@ -97,6 +97,17 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         frozenset({Fault.SUBSECTION_VERSION}),
     ),
     Rule(
+        "QM009",
+        "record the capability mapped-ram where its RAM is mapped, and only there",
+        _ERROR,
+        "A destination compares the recorded capability with its own before it reads the RAM, so "
+        "one that has it as the RAM is refuses the record. The RAM is judged as it is.",
+        "migration/savevm.c: configuration_validate_capabilities, 10.0",
+        _REFUSES,
+        "Capability mapped-ram is {local}, but received capability is {received}",
+        frozenset({Fault.CAPABILITY_MAPPED}),
+    ),
+    Rule(
         "QM010",
         "consist of sections and commands up to EOF",
         _ERROR,

@@ -86,6 +86,14 @@ def _unknown_capability() -> Broken:
     return Broken(alone(data), _subsection_offset() + len(framing.capabilities([])))
 
 
+def _not_mapped() -> Broken:
+    main = MainStream("10.0", MACHINE, subsections=[framing.capabilities(["mapped-ram"])])
+    head = framing.section_head(framing.SECTION_START, main.release.ram_id, "ram")
+    at = len(main.unfinished()) + len(head)
+    send_ram(main)
+    return Broken(alone(ended(main)), at)
+
+
 def _unknown_subsection() -> Broken:
     data = _with_subsection(framing.subsection("configuration/nothing", b""))
     return Broken(alone(data), _subsection_offset())
@@ -232,6 +240,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM008": Example(
         _subsection_version, lambda: alone(_with_subsection(framing.guest_uuid(bytes(range(16)))))
     ),
+    "QM009": Example(_not_mapped, sound),
     "QM010": Example(_element_type, sound),
     "QM011": Example(_unknown_section, sound),
     "QM013": Example(_nameless_section, sound),
