@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.source import FileSource
 from qmig.errors import TruncatedStreamError
+from qmig.limits import MIB
 
 if TYPE_CHECKING:
     from qmig.capture.source import Source
-    from qmig.memory import MappedLayout
+    from qmig.memory import MappedLayout, RamBlock
 
 _PIECE_LEN: Final = 256 * 1024
+_LOAD_LEN: Final = MIB  # what QEMU reads of a run of pages at a time (MAPPED_RAM_LOAD_BUF_SIZE)
 
 
 def count_set_pages(source: Source, layout: MappedLayout, pages: int) -> int:
@@ -46,3 +49,81 @@ def count_set_pages(source: Source, layout: MappedLayout, pages: int) -> int:
             bits &= (1 << (len(piece) * 8 - 8 + pages % 8)) - 1
         count += bits.bit_count()
     return count
+
+
+def first_lost_pages(
+    source: Source, layout: MappedLayout, block: RamBlock, end: int
+) -> dict[str, int | str] | None:
+    """Return the first pages with their bit set that a file does not hold, as QEMU reads them.
+
+    It reads each run of set bits by the MiB (migration/ram.c read_ramblock_mapped_ram, 10.0).
+
+    Args:
+        source: the file; seekable.
+        layout: where bitmap and pages are.
+        block: the block.
+        end: where the file ends.
+
+    Returns:
+        Name of the block, addr of the first page, its offset in the file, bytes wanted and bytes
+        there; None where all pages are there.
+    """
+    size = layout.header.page_size
+    if not size:
+        return None
+    pages = block.used_length // size
+    there = min(pages, max(0, (end - layout.header.pages_offset) // size))
+    step = _LOAD_LEN // size
+    # The run that the end lies in may begin before it, and is read in steps from there.
+    run = _run_before(source, layout, there)
+    first = run + (there - run) // step * step
+    if not _bit(source, layout, there):
+        first = next_set_page(source, layout, there, pages)
+        if first < 0:
+            return None
+    wanted = 1
+    while wanted < min(step, pages - first) and _bit(source, layout, first + wanted):
+        wanted += 1
+    offset = layout.header.pages_offset + first * size
+    return {
+        "block": block.name,
+        "addr": first * size,
+        "offset": offset,
+        "wanted_len": wanted * size,
+        "available_len": max(0, end - offset),
+    }
+
+
+def _bit(source: Source, layout: MappedLayout, page: int) -> bool:
+    data = source.read_at(layout.header.bitmap_offset + page // 8, 1)
+    return bool(data) and bool(data[0] >> page % 8 & 1)
+
+
+def _run_before(source: Source, layout: MappedLayout, page: int) -> int:
+    """Return the first page of the run of set bits that ends before `page`."""
+    while page:
+        low = max(0, (page - 1) // 8 - _PIECE_LEN)
+        data = source.read_at(layout.header.bitmap_offset + low, -(-page // 8) - low)
+        bits = ~int.from_bytes(data, "little") & ((1 << (page - low * 8)) - 1)
+        if bits:
+            return low * 8 + bits.bit_length()
+        page = low * 8
+    return 0
+
+
+def next_set_page(source: Source, layout: MappedLayout, page: int, pages: int) -> int:
+    """Return the first page from `page` on whose bit is set; -1 if none is."""
+    while page < pages:
+        if isinstance(source, FileSource):  # a hole holds no bit
+            data_at = source.next_data(layout.header.bitmap_offset + page // 8)
+            page = max(page, (data_at - layout.header.bitmap_offset) * 8)
+        low = page // 8
+        data = source.read_at(layout.header.bitmap_offset + low, _PIECE_LEN)
+        if not data:
+            break
+        bits = int.from_bytes(data, "little") >> (page - low * 8) << (page - low * 8)
+        if bits:
+            found = low * 8 + (bits & -bits).bit_length() - 1
+            return found if found < pages else -1
+        page = (low + len(data)) * 8
+    return -1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.mapped import first_lost_pages
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN, LEGAL_PAGE_SIZES
 from qmig.capture.records import Record
-from qmig.errors import MalformedStreamError, StreamError, naming_cut
+from qmig.errors import MalformedStreamError, StreamError, TruncatedStreamError, naming_cut
 from qmig.faults import Fault
 from qmig.memory import MappedLayout
 from qmig.wire.gate import read_record
@@ -53,7 +55,7 @@ class MappedHeaderReader:
         cursor = self._cursor
         start = cursor.offset
         what = f"mapped-ram header of {block.name}"
-        with naming_cut(Fault.MAPPED_PAGES_CUT, block=block.name):
+        with naming_cut(Fault.MAPPED_AREA_CUT):
             header = read_record(cursor, MappedRamHeader, what=what)
         yield Record(start, cursor.offset - start, "mapped-ram header", header, block=block.name)
         if header.bitmap_offset == 0 and header.pages_offset == 0:  # 11.0: a shared block
@@ -151,11 +153,27 @@ class MappedHeaderReader:
             with naming_cut(Fault.MAPPED_BITMAP_CUT):
                 cursor.skip(layout.bitmap_len, what=f"mapped-ram bitmap of {name}")
             yield Record(at, layout.bitmap_len, "mapped-ram bitmap", block=name)
-        with naming_cut(Fault.MAPPED_PAGES_CUT, block=name):
+        with naming_cut(Fault.MAPPED_AREA_CUT):
             at = cursor.offset
-            cursor.skip(header.pages_offset - at, what=what, field="gap before the pages")
+            with self._naming_lost_page(block, layout):
+                cursor.skip(header.pages_offset - at, what=what, field="gap before the pages")
             if cursor.offset > at:
                 yield Record(at, cursor.offset - at, "mapped-ram gap", block=name)
             at = cursor.offset
-            cursor.skip(block.used_length, what=what, field="pages")
+            with self._naming_lost_page(block, layout):
+                cursor.skip(block.used_length, what=what, field="pages")
         yield Record(at, block.used_length, "mapped-ram pages", block=name)
+
+    @contextmanager
+    def _naming_lost_page(self, block: RamBlock, layout: MappedLayout) -> Iterator[None]:
+        """Say of the end of data inside this context which page it takes away first, if one."""
+        try:
+            yield
+        except TruncatedStreamError as error:
+            source = self._cursor.source
+            end = source.end()
+            if source.seekable and end is not None and self._damage is not None:
+                lost = first_lost_pages(source, layout, block, end)
+                if lost is not None:
+                    error.fault, error.values = Fault.MAPPED_PAGES_CUT, lost
+            raise

@@ -191,7 +191,9 @@ class MappedRamCheck(Check):
     ) -> None:
         """Compare bits with where the file has data, as its holes tell."""
         header = _layout(block).header
-        pages = block.used_length // page_size_len
+        # What lies behind the end of the file is told by another rule.
+        there_len = (source.end() or 0) - header.pages_offset
+        pages = max(0, min(block.used_length, there_len) // page_size_len)
         stale, left_len = -1, _READ_LEN
         over_holes, first_hole = 0, -1
         at = 0
@@ -332,6 +334,6 @@ def _data_pages(
         before = -(-(hole - start) // page_size_len)
         if before > begin:
             yield begin, before
-        if hole >= end:
+        if hole <= at:
             return
         at = source.next_data(hole)

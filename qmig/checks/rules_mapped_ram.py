@@ -119,14 +119,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "QM211",
-        "hold the whole area of each mapped-ram block",
+        "hold each page whose bit is set",
         _ERROR,
-        "The file ends before the block's last page: it was cut short, or copied by a tool that "
-        "does not keep holes. Where pages with their bit set are missing, QEMU says `failed to "
-        "read page`; where none is, it misses the rest of the stream.",
-        f"{_READ}; parse_ramblock_mapped_ram",
+        "The file ends before a page that its bitmap calls for: it was cut short, or pages_offset "
+        "is damaged.",
+        _READ,
         _REFUSES,
-        None,
+        "({block}) failed to read page {addr:x}from file offset {offset:x}: Partial read of size "
+        "{available_len}, expected {wanted_len}",
         frozenset({Fault.MAPPED_PAGES_CUT}),
     ),
     Rule(
@@ -175,5 +175,16 @@ RULES: Final[tuple[Rule, ...]] = (
         "file system that lost writes does it as well.",
         _READ,
         Outcome.LOADS,
+    ),
+    Rule(
+        "QM217",
+        "hold the whole area of each mapped-ram block",
+        _ERROR,
+        "The file ends before the block does. No page of content is missing so far; the stream "
+        "goes on behind the block's last page, and all of that is.",
+        _PARSE,
+        _REFUSES,
+        None,
+        frozenset({Fault.MAPPED_AREA_CUT}),
     ),
 )

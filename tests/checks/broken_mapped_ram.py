@@ -150,6 +150,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         lambda: _cut(_header_offset() + HEADER_LEN + 10, _header_offset() + HEADER_LEN), _sound
     ),
     "QM211": Example(lambda: _cut(_PAGES_OFFSET + 100, _PAGES_OFFSET), _sound),
+    "QM217": Example(lambda: _cut(_PAGES_OFFSET + 80 * PAGE_LEN, _PAGES_OFFSET), _sound),
     "QM212": Example(lambda: _word(ram.multifd_flush()), _sound),
     "QM213": Example(_padding, lambda: alone(_file(_ODD))),
     "QM214": Example(_empty, _sound),
