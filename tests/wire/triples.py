@@ -7,7 +7,7 @@ Reserved fields hold something, because it must be kept.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qmig.wire import framing, libvirt, live, lzop, mapped_ram, multifd, ram, return_path
+from qmig.wire import framing, libvirt, live, lzop, mapped_ram, multifd, ram, return_path, salvaged
 from qmig.wire.record import WireRecord
 
 
@@ -209,4 +209,16 @@ CONTAINERS: Final = (
     Triple(lzop.LzopStoredLen, 4, (u32("src_len", 1111),)),
 )  # fmt: skip
 
-TRIPLES: Final = (*FRAMING, *RAM, *MULTIFD, *LIVE, *RETURN_PATH, *CONTAINERS)
+SALVAGED: Final = (
+    Triple(salvaged.SalvagedHead, None, (
+        u32("flags", 0x9), u64("lost_ram_len", 0x123456789A), u32("blocks", 3), u32("devices", 2),
+        ("origin", "0000000a" + b"a.sav\nb.ch".hex(), b"a.sav\nb.ch"),
+        ("error", "00000003" + b"0x9".hex(), b"0x9"))),
+    Triple(salvaged.SalvagedBlock, None, (
+        text("idstr", "pc.ram"), u64("known_pages", 327), u64("unknown_pages", 697),
+        u32("ranges", 1))),
+    Triple(salvaged.SalvagedRange, 16, (u64("first_page", 327), u64("pages", 697))),
+    Triple(salvaged.SalvagedDevice, None, (text("idstr", "timer"), u32("instance_id", 7))),
+)  # fmt: skip
+
+TRIPLES: Final = (*FRAMING, *RAM, *MULTIFD, *LIVE, *RETURN_PATH, *CONTAINERS, *SALVAGED)
