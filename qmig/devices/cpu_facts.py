@@ -68,9 +68,8 @@ def _x86(tree: Group) -> tuple[str, Facts]:
     facts |= {f"cr{at}": number(tree, f"env.cr[{at}]") for at in _CONTROL}
     facts |= {f"dr{at}": value for at, value in enumerate(numbers(tree, "env.dr"))}
     facts |= {name: value for name in _MSRS if (value := number(tree, f"env.{name}")) is not None}
-    pointer, stack = ("rip", "rsp") if wide else ("eip", "esp")
-    what = f"{'x86-64' if wide else 'x86'} CPU at {_hex(facts[pointer])}"
-    return f"{what}, {stack} {_hex(facts.get(stack))}, ring {facts['cpl']}", facts
+    what = f"{'x86-64' if wide else 'x86'} CPU at {_hex(number(tree, 'env.eip'))}"
+    return f"{what}, ring {facts['cpl']}", facts
 
 
 def _arm(tree: Group) -> tuple[str, Facts]:

@@ -55,6 +55,8 @@ class Device:
         self._source = source
         self._entry = entry
         self._text = text
+        self._error: StreamError | None = None
+        self._tried = False
 
     @property
     def path(self) -> str:
@@ -62,7 +64,7 @@ class Device:
         return f"{self.name}/{self.instance_id}"
 
     @cached_property
-    def _decoded(self) -> tuple[Group, StreamError | None]:
+    def _decoded(self) -> Group:
         body = Body(self._source, self.offset, self.length, f"section {self.path}")
         if self._entry is not None:
             try:
@@ -70,20 +72,25 @@ class Device:
             except VmDescError as error:
                 self.undescribed = f"{NOT_JSON}: {error}"
             else:
-                return decode_body(body, description, self.path)
+                root, self._error = decode_body(body, description, self.path)
+                self._tried = True
+                return root
+        self._tried = True
         root = Group(self.path, "", STRUCT, self.offset)
         left_undecoded(body, root)
-        return root, None
+        return root
 
     @property
     def tree(self) -> Group:
         """Its fields; they are decoded once."""
-        return self._decoded[0]
+        return self._decoded
 
     @property
     def error(self) -> StreamError | None:
         """What kept it from being decoded to its last byte."""
-        return self._decoded[1]
+        if not self._tried:
+            _ = self._decoded
+        return self._error
 
     def find(self, path: str) -> Node | None:
         """Return the field at a path, as `env.regs[0]`; None where there is none."""

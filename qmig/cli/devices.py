@@ -1,0 +1,93 @@
+"""`qmig devices`: the state of devices. The options are declared in `qmig.cli.devices_options`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from qmig.capture.capture import open_capture
+from qmig.cli.devices_request import DevicesOptions, files_and_names
+from qmig.cli.guard import code_of
+from qmig.cli.output import Output, UsageError
+from qmig.devices import open_devices
+from qmig.render.errors import show_error
+from qmig.render.progress import SurveyProgress
+from qmig.render.report_devices import Chosen, json_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qmig.capture.capture import Capture
+    from qmig.devices import Devices
+    from qmig.devices.tree import Node
+    from qmig.errors import QmigError
+
+
+def devices(options: DevicesOptions) -> int:
+    """Show the state of devices; return the exit code.
+
+    Raises:
+        SourceError: a file cannot be read, or is no migration stream.
+        StreamError: the wrapping of a file is damaged.
+        UsageError: the output file exists, or nothing has the name that was given.
+    """
+    files, names = files_and_names(options.arguments)
+    names += options.select
+    output = Output(options.output, force=options.force, inputs=files)
+    with open_capture(
+        *files, page_size_len=options.page_size_len, offset=options.offset, keep_all=True
+    ) as capture:
+        with SurveyProgress(quiet=options.quiet) as progress:
+            capture.progress = progress
+            found = open_devices(capture)
+        chosen = _chosen(found, names)
+        with output:
+            _write(options, capture, found, chosen, output, whole=not names)
+        errors: list[QmigError] = [*capture.errors]
+        errors += [one.device.error for one in chosen if one.device.error is not None]
+    for error in errors:
+        show_error(str(error))
+    return code_of(errors)
+
+
+def _chosen(found: Devices, names: Sequence[str]) -> list[Chosen]:
+    if not names:
+        return [Chosen(device) for device in found]
+    chosen: list[Chosen] = []
+    for name in names:
+        before = len(chosen)
+        for device, node in found.select(name):
+            nodes: Sequence[Node] | None = None if node is device.tree else [node]
+            chosen.append(Chosen(device, nodes))
+        if len(chosen) == before:
+            raise UsageError(f"{name!r} is no file, and no device or field has this name")
+    return chosen
+
+
+def _write(
+    options: DevicesOptions,
+    capture: Capture,
+    found: Devices,
+    chosen: Sequence[Chosen],
+    output: Output,
+    *,
+    whole: bool,
+) -> None:
+    if options.sizes:
+        chosen = sorted(chosen, key=lambda one: -one.device.length)
+    if options.json:
+        for piece in json_pieces(capture, found, chosen, whole=whole):
+            output.write(piece)
+        return
+    from qmig.render.text import bold, plain
+    from qmig.render.text_devices import device_lines, table_lines
+
+    heading = bold if output.to_terminal and not os.environ.get("NO_COLOR") else plain
+    if whole:
+        output.write_lines(
+            table_lines(
+                capture, found, heading=heading, offsets=options.offsets, by_size=options.sizes
+            )
+        )
+    else:
+        output.write_lines(device_lines(chosen, heading=heading, offsets=options.offsets))

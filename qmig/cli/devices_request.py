@@ -1,0 +1,56 @@
+"""What `qmig devices` was asked for; loads no option parser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_STANDARD_INPUT = "-"
+
+
+class DevicesOptions(NamedTuple):
+    """What `qmig devices` was asked for.
+
+    Attributes:
+        arguments: files of one migration, and names of devices or fields behind them.
+        select: more names.
+        sizes: order the devices by their bytes.
+        offsets: show where each field lies.
+        json: write the document as JSON.
+        page_size_len: the target page size, where the user knows it.
+        offset: where the stream begins, where the user knows it.
+        quiet: show no progress.
+        output: file for the result; None: standard output.
+        force: replace that file where it exists.
+    """
+
+    arguments: Sequence[str]
+    select: Sequence[str] = ()
+    sizes: bool = False
+    offsets: bool = False
+    json: bool = False
+    page_size_len: int | None = None
+    offset: int | None = None
+    quiet: bool = False
+    output: str | None = None
+    force: bool = False
+
+
+def files_and_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell files from names: the first argument is a file, and so is what exists as one."""
+    files = list(arguments[:1])
+    names: list[str] = []
+    for argument in arguments[1:]:
+        (files if is_file(argument) else names).append(argument)
+    return files, names
+
+
+def is_file(argument: str) -> bool:
+    """Tell whether an argument names a file that is there, or standard input."""
+    try:
+        return argument == _STANDARD_INPUT or Path(argument).exists()
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        return False
