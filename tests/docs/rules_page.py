@@ -40,6 +40,11 @@ type, devices, block sizes, guest UUID, page size and capabilities are those of 
 (`qmig inspect` tells what they must be), whether it takes a section's version, and whether the
 values inside a device's state please the device. Where the stream contradicts itself in these
 things, there is a rule.
+
+Nor does a rule hold against a stream that it is for another release. Legal, though 10.0 refuses
+them: compressed pages (COMPRESS_PAGE, 2.4 to 9.0), and mapped-ram with x-ignore-shared and shared
+blocks, which 10.0 writes and cannot load itself. A stream without any block list cannot be judged:
+a QEMU finds its blocks by the names of the pages, but their lengths are not known here.
 """
 
 
