@@ -122,9 +122,16 @@ class Judge:
         resumed_later = container is not self._last_connection()
         for error in walk.errors:
             # A connection that broke and was resumed is expected to end inside a record.
-            if not (resumed_later and isinstance(error, TruncatedStreamError)):
+            if resumed_later and isinstance(error, TruncatedStreamError):
+                self._forget_tail(container)
+            else:
                 self._note(error)
         self._file_end(container, walk)
+
+    def _forget_tail(self, container: Container) -> None:
+        places = self._reporter.verdict.not_read
+        if places and places[-1].path == container.source.name:
+            places.pop()
 
     def _last_connection(self) -> Container | None:
         files = self._capture.recovery_files
