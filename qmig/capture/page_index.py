@@ -211,14 +211,14 @@ class PageIndex:
     def placement(self, run: int, page: int) -> Placement:
         """Return where a run has a page (its index in the block)."""
         columns = self.columns
-        stride_len = int(columns["stride_len"][run])
-        into = page - int(columns["first_page"][run])
+        stride_len = columns["stride_len"].item(run)
+        into = page - columns["first_page"].item(run)
         return Placement(
-            int(columns["source"][run]),
-            int(columns["kind"][run]),
-            int(columns["data_offset"][run]) + into * stride_len,
+            columns["source"].item(run),
+            columns["kind"].item(run),
+            columns["data_offset"].item(run) + into * stride_len,
             stride_len,
-            int(columns["payload_len"][run]),
+            columns["payload_len"].item(run),
         )
 
     def delta(self, run: int) -> Delta:

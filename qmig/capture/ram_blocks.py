@@ -66,19 +66,23 @@ class RecordedBlock(RamBlockView):
     def known_zero(self, first: int, count: int) -> Flags:
         """See `RamBlockView.known_zero`."""
         zero = np.empty(count, dtype=np.bool_)
-        kinds = self._index.columns["kind"]
         at = 0
         for chunk, low, high, _ in self._chunks(first, count):
             owner = chunk.owner[low:high]
             part = zero[at : at + len(owner)]
-            if len(kinds):
-                np.equal(kinds[owner], PageKind.ZERO, out=part)
-                part &= owner >= 0
-            else:
-                part[:] = False
+            part[:] = self._shows_zero(owner)
             begin, end = np.searchsorted(chunk.delta_pages, [low, high])
             part[chunk.delta_pages[begin:end] - low] = False
             at += len(owner)
+        return zero
+
+    def _shows_zero(self, owner: np.ndarray[Any, np.dtype[np.int64]]) -> Flags:
+        """Tell which pages have a ZERO record for their last whole version."""
+        kinds = self._index.columns["kind"]
+        if not len(kinds):
+            return np.zeros(len(owner), dtype=np.bool_)
+        zero: Flags = kinds[owner] == PageKind.ZERO
+        zero &= owner >= 0
         return zero
 
     def _chunks(self, first: int, count: int) -> Iterator[tuple[Chunk, int, int, int]]:
@@ -96,9 +100,10 @@ class RecordedBlock(RamBlockView):
         for chunk, low, high, base in self._chunks(first, len(out)):
             owner = chunk.owner[low:high]
             part = out[at : at + len(owner)]
-            edges = [0, *(np.flatnonzero(owner[1:] != owner[:-1]) + 1).tolist(), len(owner)]
+            shown = np.where(self._shows_zero(owner), -1, owner)
+            edges = [0, *(np.flatnonzero(shown[1:] != shown[:-1]) + 1).tolist(), len(shown)]
             for begin, end in pairwise(edges):
-                run = int(owner[begin])
+                run = int(shown[begin])
                 if run >= 0:
                     placement = self._index.placement(run, base + low + begin)
                     self._fill(part[begin:end], placement)
@@ -128,13 +133,11 @@ class RecordedBlock(RamBlockView):
         step = max(1, _STEP_LEN // place.stride_len)
         for first in range(0, len(out), step):
             rows = out[first : first + step]
+            data = np.empty(len(rows) * place.stride_len, dtype=np.uint8)
             # The last payload ends where no further record need begin.
-            span_len = (len(rows) - 1) * place.stride_len + size
-            data = np.empty(span_len, dtype=np.uint8)
-            _read_exactly(source, place.data_offset + first * place.stride_len, data, what)
-            rows[:] = np.lib.stride_tricks.as_strided(
-                data, (len(rows), size), (place.stride_len, 1), writeable=False
-            )
+            span = data[: (len(rows) - 1) * place.stride_len + size]
+            _read_exactly(source, place.data_offset + first * place.stride_len, span, what)
+            rows[:] = data.reshape(len(rows), place.stride_len)[:, :size]
 
     def _inflated(self, source: Source, place: Placement) -> bytes:
         data = self._payload(source, place.data_offset, place.payload_len)

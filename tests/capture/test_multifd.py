@@ -91,7 +91,7 @@ def test_the_order_of_epochs_matters(
 ) -> None:
     """With all of a channel in one epoch RAM is wrong: the tests above could fail."""
     made = build_set(name)
-    monkeypatch.setattr("qmig.capture.ram_build._order", lambda *_: 0)
+    monkeypatch.setattr("qmig.capture.ram_build.order_of", lambda *_: 0)
     with qmig.open_capture(*write(made, tmp_path)) as capture:
         assert first_difference(made.expected, ram_of(capture)) is not None
 
