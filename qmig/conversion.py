@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.records import PageBatch, Record
+from qmig.capture.sections import is_salvaged
 from qmig.errors import UnsupportedStreamError
 from qmig.limits import MIB
 from qmig.migrate.skeleton import Carried, Element, RamEnd, RamPart, RamStart, Skeleton
@@ -152,6 +153,15 @@ def skeleton_of(capture: Capture) -> Skeleton:
             record="stream",
             expected="a section of RAM",
             found="none",
+        )
+    if is_salvaged(walk):
+        raise UnsupportedStreamError(
+            path=capture.files[0].path,
+            offset=walk.start_offset,
+            record="stream",
+            expected="a guest that is whole",
+            found="what qmig salvage found of one",
+            hint="its pages that are missing would be zeros, and no QEMU would load it",
         )
     configuration = walk.configuration
     stream = capture.stream

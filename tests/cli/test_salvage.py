@@ -87,6 +87,17 @@ def test_salvaged_again_is_still_not_whole(cut: Path, qmig: Run, tmp_path: Path)
     assert second.read_bytes().count(b"qmig/salvaged") == 2  # the section, and its description
 
 
+def test_it_is_not_saved_with_zeros_for_what_is_missing(
+    cut: Path, qmig: Run, tmp_path: Path
+) -> None:
+    qmig(["salvage", cut, "-o", tmp_path / "out"])
+    for form in ("--fixed-ram", "--stream", "--multifd"):
+        result = qmig(["save", tmp_path / "out", form, tmp_path / "saved"])
+        assert result.code == 3
+        assert "what qmig salvage found" in result.err
+        assert not (tmp_path / "saved").exists()
+
+
 def test_whole_capture_comes_out_whole(ordinary: Path, qmig: Run, tmp_path: Path) -> None:
     result = qmig(["salvage", ordinary, "-o", tmp_path / "out"])
     assert (result.code, result.err) == (0, "")
