@@ -69,7 +69,7 @@ def first_lost_pages(
         there; None where all pages are there.
     """
     size = layout.header.page_size
-    if not size:
+    if not 0 < size <= _LOAD_LEN:
         return None
     pages = block.used_length // size
     there = min(pages, max(0, (end - layout.header.pages_offset) // size))

@@ -12,6 +12,7 @@ from qmig.errors import (
     UnsupportedStreamError,
 )
 from qmig.faults import Fault
+from qmig.limits import MAX_BLOCK_LEN
 from qmig.memory import PageKind, PageRun
 from qmig.wire.gate import read_record
 from qmig.wire.ram import (
@@ -284,5 +285,5 @@ class PageRecordParser:
         flags = word & (self._page_size_len - 1)
         if flags in (RamSaveFlag.EOS, *_BARE_KINDS):
             return word == flags
-        longest = max((block.used_length for block in self._blocks), default=0)
-        return flags & ~int(RamSaveFlag.CONTINUE) in _PAGE_KINDS and word < longest
+        # It may go on with pages of a block that is not in the list, so that no length holds.
+        return flags & ~int(RamSaveFlag.CONTINUE) in _PAGE_KINDS and word < MAX_BLOCK_LEN

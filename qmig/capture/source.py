@@ -193,14 +193,14 @@ class FileSource(Source):
         """Return the first offset from `offset` on that is not in a hole; the end if none is."""
         try:
             return os.lseek(self._fd, offset, os.SEEK_DATA)
-        except OSError:  # behind the last data, or a file system without holes
+        except (OSError, OverflowError):  # behind the last data, or a file system without holes
             return self._end if self.read_at(offset, 1) == b"" else offset
 
     def next_hole(self, offset: int) -> int:
         """Return the first offset from `offset` on that is in a hole; the end if none is."""
         try:
             return os.lseek(self._fd, offset, os.SEEK_HOLE)
-        except OSError:
+        except (OSError, OverflowError):
             return self._end
 
     def close(self) -> None:
