@@ -13,6 +13,7 @@ from qmig.checks.check import Check, Context
 from qmig.checks.device_layout import contradictions, described_version, differences
 from qmig.limits import MAX_KEPT_BODIES_LEN
 from qmig.wire.framing import PartHead, QemuVmSection, SectionHead
+from qmig.wire.magic import SALVAGED_SECTION
 from qmig.wire.vmdesc import decode_devices
 
 if TYPE_CHECKING:
@@ -100,12 +101,27 @@ class DeviceCheck(Check):
                 )
                 self._fulls.append(full)
                 self._current = full
+                if full.idstr == SALVAGED_SECTION:
+                    self._salvaged(container, full)
         elif isinstance(wire, PartHead):
             self._current = None
         elif record.name == "vmdescription JSON":
             self._text = record.offset, container.source.read_at(record.offset, record.length)
         elif self._current is not None:
             self._inside(container, record, self._current)
+
+    def _salvaged(self, container: Container, full: _Full) -> None:
+        self.context.report(
+            "QM416",
+            container,
+            offset=full.head_offset,
+            length=full.body_offset - full.head_offset,
+            record=full.what,
+            expected="a guest that is whole",
+            found="what was salvaged of one",
+            idstr=full.idstr,
+            instance_id=full.instance_id,
+        )
 
     def _inside(self, container: Container, record: Record, full: _Full) -> None:
         if record.name == "section footer":

@@ -151,6 +151,18 @@ _DEVICES: Final[tuple[Rule, ...]] = (
         _REFUSES,
         "invalid parameter value: {state}",
     ),
+    Rule(
+        "QM416",
+        "hold a guest that is whole, and not what was salvaged of one",
+        _ERROR,
+        "The section says that `qmig salvage` made the stream of a damaged one, and what is "
+        "missing in it. No QEMU knows the section; without it, pages that are missing would be "
+        "zeros after the load, and devices as after a reset.",
+        "migration/savevm.c: qemu_loadvm_section_start_full, 10.0",
+        _REFUSES,
+        "Unknown savevm section or instance '{idstr}' {instance_id}. Make sure that your current "
+        "VM setup matches your saved VM setup, including any hotplugged devices",
+    ),
 )
 
 RULES: Final[tuple[Rule, ...]] = _VMDESCRIPTION + _DEVICES

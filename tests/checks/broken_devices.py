@@ -26,6 +26,7 @@ class Parts:
         timer: body of the timer section.
         timer_version: its version.
         state: body of the globalstate section.
+        more: sections behind it.
         describe: changes the description.
         description: the element that carries it, instead of that.
     """
@@ -35,6 +36,7 @@ class Parts:
         self.timer = _TIMER_BODY
         self.timer_version = 2
         self.state = _STATE_BODY
+        self.more = b""
         self.describe: Callable[[Description], None] = lambda _: None
         self.description: bytes | None = None
 
@@ -51,7 +53,8 @@ class Parts:
     def sections(self) -> list[bytes]:
         """Build the device sections."""
         timer = framing.section_full(TIMER_ID, "timer", self.timer, version_id=self.timer_version)
-        return [timer, framing.section_full(_STATE_ID, "globalstate", self.state)]
+        state = framing.section_full(_STATE_ID, "globalstate", self.state)
+        return [timer, state, self.more]
 
     def before_description(self) -> bytes:
         """Build the stream up to the vmdescription."""
@@ -159,6 +162,22 @@ def _right_subsection() -> Files:
     return alone(_with_subsection("timer/more", "timer/more").build())
 
 
+def _more(name: str) -> Parts:
+    """Build a stream with one more section, which is described."""
+
+    def describe(described: Description) -> None:
+        described["devices"].append(vmdesc.old_style_device(name, len(_TIMER_BODY)))
+
+    section = framing.section_full(_STATE_ID + 1, name, _TIMER_BODY)
+    return _whole(more=section, describe=describe)
+
+
+def _salvaged() -> Broken:
+    parts = _more("qmig/salvaged")
+    behind = len(parts.sections()[2]) + len(framing.end_of_file())
+    return Broken(alone(parts.build()), len(parts.before_description()) - behind)
+
+
 EXAMPLES: Final[Mapping[str, Example]] = {
     "QM401": Example(_cut, _sound()),
     "QM402": Example(_too_long, _sound()),
@@ -177,4 +196,5 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         lambda: _body(1, 4, state=framing.globalstate_body("strolling")),
         _sound(state=framing.globalstate_body("running")),
     ),
+    "QM416": Example(_salvaged, lambda: alone(_more("watchdog").build())),
 }

@@ -75,6 +75,14 @@ def test_inspect_says_what_is_missing(cut: Path, qmig: Run, tmp_path: Path) -> N
     assert "no QEMU loads what was salvaged" in shown.out
 
 
+def test_validate_says_that_no_qemu_takes_it(cut: Path, qmig: Run, tmp_path: Path) -> None:
+    qmig(["salvage", cut, "-o", tmp_path / "out"])
+    result = qmig(["validate", tmp_path / "out"])
+    assert result.code == 1
+    assert "QM416" in result.out
+    assert "Unknown savevm section or instance 'qmig/salvaged' 0" in result.out
+
+
 def test_salvaged_again_is_still_not_whole(cut: Path, qmig: Run, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     qmig(["salvage", cut, "-o", first])
