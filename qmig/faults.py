@@ -66,7 +66,6 @@ class Fault(StrEnum):
     DISCARD_LEN = "discard-len"
     RECV_BITMAP_LEN = "recv-bitmap-len"
     PACKAGE_IN_PACKAGE = "package-in-package"
-    PACKAGE_LEN = "package-len"
     PACKAGE_CUT = "package-cut"
 
     STREAM_MAGIC = "stream-magic"

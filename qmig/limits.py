@@ -47,9 +47,6 @@ VMDESC_SEARCH_LEN: Final = 96 * MIB
 # Ranges of a POSTCOPY_RAM_DISCARD that are kept; QEMU sends 12 at most.
 MAX_DISCARD_RANGES: Final = 12
 
-# The length of a PACKAGED blob (QEMU: MAX_VM_CMD_PACKAGED_SIZE in migration/savevm.c).
-MAX_PACKAGED_LEN: Final = 1 << 27
-
 # Channels: the id is one byte.
 MAX_CHANNELS: Final = 256
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from qmig.capture.records import Record
 from qmig.capture.sections import COMMANDS_OF_3_0, Command, command_name
 from qmig.capture.source import Cursor
-from qmig.errors import LimitExceededError, MalformedStreamError, naming_cut
+from qmig.errors import MalformedStreamError, naming_cut
 from qmig.faults import Fault
-from qmig.limits import MAX_DISCARD_RANGES, MAX_PACKAGED_LEN
+from qmig.limits import MAX_DISCARD_RANGES
 from qmig.wire.framing import (
     MIG_CMD_LEN,
     CommandHead,
@@ -113,10 +113,8 @@ class CommandReader:
                 asked = self._read(payload, RecvBitmapPayload, what, detail)
             yield asked
         elif name == "PACKAGED":
-            start = payload.offset
             yield self._read(payload, PackagedPayload, what, detail)
             self.packaged_len = int(detail["length"])
-            self._check_packaged(start)
         elif name == "POSTCOPY_RAM_DISCARD":
             with naming_cut(Fault.DISCARD_LEN, len=_left(payload)):
                 discarded = self._read(payload, RamDiscardHead, what, detail)
@@ -158,19 +156,6 @@ class CommandReader:
                 found=f"{left} bytes for them",
                 fault=Fault.DISCARD_LEN,
                 values={"len": left},
-            )
-
-    def _check_packaged(self, start: int) -> None:
-        if self.packaged_len > MAX_PACKAGED_LEN:
-            raise LimitExceededError(
-                path=self._cursor.name,
-                offset=start,
-                record="command PACKAGED",
-                field="length",
-                expected=f"at most {MAX_PACKAGED_LEN}",
-                found=str(self.packaged_len),
-                fault=Fault.PACKAGE_LEN,
-                values={"length": self.packaged_len},
             )
 
 

@@ -168,16 +168,6 @@ RULES: Final[tuple[Rule, ...]] = (
         frozenset({Fault.PACKAGE_CUT}),
     ),
     Rule(
-        "QM056",
-        "have a package of at most 128 MiB",
-        _ERROR,
-        "A QEMU takes no larger one (MAX_VM_CMD_PACKAGED_SIZE).",
-        _PACKAGED,
-        _REFUSES,
-        "Unreasonably large packaged state: {length}",
-        frozenset({Fault.PACKAGE_LEN}),
-    ),
-    Rule(
         "QM057",
         "have no package inside a package",
         _ERROR,

@@ -9,7 +9,7 @@ from tests.checks.example import Broken, Example, Files, alone
 
 MACHINE: Final = "none"
 BLOCK: Final = "ram"
-_PAGES: Final = 16
+_PAGES: Final = 1024
 _PAGE_LEN: Final = 4096
 
 
