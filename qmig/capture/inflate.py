@@ -135,8 +135,22 @@ def _broken_zlib(error: zlib.error) -> PayloadError:
     return PayloadError(str(error), says=says)
 
 
-def iter_inflated(source: Source, payloads: Sequence[CompressedPayload]) -> Iterator[bytes]:
+# How QEMU puts it that a payload gives too few pages (multifd-zlib.c, multifd-zstd.c).
+SAYS_TOO_FEW: Final[dict[int, str]] = {
+    MultifdCompression.ZLIB: "inflate generated too few output",
+    MultifdCompression.ZSTD: "decompressStream buffer too small",
+}
+
+
+def iter_inflated(
+    source: Source, payloads: Sequence[CompressedPayload], *, channel: int = 0
+) -> Iterator[bytes]:
     """Yield the plain pages of a channel, a packet at a time.
+
+    Args:
+        source: where the channel is.
+        payloads: its payloads, in their order.
+        channel: its id, for errors.
 
     Raises:
         MalformedStreamError: a payload does not give exactly its pages.
@@ -149,9 +163,10 @@ def iter_inflated(source: Source, payloads: Sequence[CompressedPayload]) -> Iter
         try:
             plain = decoders[payload.method].decode(data, payload.plain_len)
             found = f"{len(plain)} bytes"
-            fault = Fault.PAYLOAD_LEN
+            fault, says = Fault.PAYLOAD_LEN, SAYS_TOO_FEW.get(payload.method, "")
         except PayloadError as error:
-            plain, found, fault = b"", str(error), Fault.PAYLOAD_BROKEN
+            plain, found = b"", str(error)
+            fault, says = Fault.PAYLOAD_BROKEN, error.says
         if len(plain) != payload.plain_len:
             raise MalformedStreamError(
                 path=source.name,
@@ -161,6 +176,7 @@ def iter_inflated(source: Source, payloads: Sequence[CompressedPayload]) -> Iter
                 expected=f"{payload.plain_len} bytes of pages",
                 found=found,
                 fault=fault,
+                values={"channel": channel, "says": says},
             )
         yield plain
 

@@ -69,7 +69,7 @@ class ChannelPages:
         """Return the plain bytes of the compressed payloads, made on demand."""
         source = self.walk.source
         return ForwardSource(
-            iter_inflated(source, self.payloads),
+            iter_inflated(source, self.payloads, channel=self.walk.channel_id or 0),
             name=f"{source.name} (decompressed pages)",
             keep_all=True,
         )
@@ -114,6 +114,7 @@ class ChannelPages:
             expected="compression none, zlib, zstd, qpl, uadk or qatzip",
             found=f"method 0x{packet.compression:02x}",
             fault=Fault.PACKET_METHOD,
+            values={"channel": self.walk.channel_id or 0, "flags": packet.compression, "wanted": 0},
         )
 
     def _block_of(self, packet: Packet) -> RamBlock:
@@ -129,6 +130,7 @@ class ChannelPages:
                 expected="the name of a block in the main stream's block list",
                 found=repr(packet.block[:64]),
                 fault=Fault.PACKET_BLOCK,
+                values={"block": packet.block},
             )
         size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         most = block.used_length - size
@@ -142,6 +144,7 @@ class ChannelPages:
                     expected=f"a multiple of {size}, at most 0x{max(0, most):x}",
                     found=f"0x{addr:x}",
                     fault=Fault.PACKET_OFFSET if addr > most else Fault.PACKET_ALIGNMENT,
+                    values={"addr": addr, "used_length": block.used_length},
                 )
         return block
 

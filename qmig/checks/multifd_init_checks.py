@@ -107,13 +107,8 @@ class ChannelSetCheck(Check):
         for number, container in sorted(seen.items()):
             if number < count:
                 continue
-            says = (
-                f"id '{number}' already setup'"
-                if number == count
-                else f"channel id {number} is greater than number of channels {count}"
-            )
             self.context.report(
-                "QM303",
+                "QM306" if number == count else "QM303",
                 container,
                 offset=starts[number] + _ID[0],
                 length=_ID[1],
@@ -122,5 +117,6 @@ class ChannelSetCheck(Check):
                 expected=f"0 to {count - 1}, as there are {count} channels",
                 found=str(number),
                 hint=f"give the files of the missing channels, too: {', '.join(missing)}",
-                says=says,
+                channel=number,
+                channels=count,
             )

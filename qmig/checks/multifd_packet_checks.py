@@ -81,9 +81,17 @@ class PacketCheck(Check):
     def _compression(self, container: Container, walk: ChannelWalk, packet: Packet) -> None:
         method = packet.compression
         if method not in _METHODS:
-            expected = "the number of a compression method"
-            found = f"0x{method:02x}"
-            self._report("QM313", container, walk, packet, "flags", expected, found)
+            self._report(
+                "QM313",
+                container,
+                walk,
+                packet,
+                "flags",
+                "the number of a compression method",
+                f"0x{method:02x}",
+                flags=method,
+                wanted=self._method or 0,
+            )
             return
         if self._method is None:
             self._method = method

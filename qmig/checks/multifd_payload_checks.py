@@ -5,7 +5,13 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from qmig.capture.inflate import WHOLE_PACKET, Decoder, PayloadError, decoder_of
+from qmig.capture.inflate import (
+    SAYS_TOO_FEW,
+    WHOLE_PACKET,
+    Decoder,
+    PayloadError,
+    decoder_of,
+)
 from qmig.capture.multifd import page_lengths
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.checks.check import Check, Context
@@ -19,10 +25,6 @@ if TYPE_CHECKING:
     from qmig.capture.container import Container
 
 _SINGLE: Final = (MultifdCompression.QPL, MultifdCompression.UADK)
-_TOO_FEW: Final = {
-    MultifdCompression.ZLIB: "inflate generated too few output",
-    MultifdCompression.ZSTD: "decompressStream buffer too small",
-}
 
 
 class PayloadCheck(Check):
@@ -72,7 +74,7 @@ class PayloadCheck(Check):
             self._broken(container, walk, packet, plain_len, str(error), error.says)
             return
         if found_len < plain_len:
-            says = _TOO_FEW.get(method, "")
+            says = SAYS_TOO_FEW.get(method, "")
             self._broken(container, walk, packet, plain_len, f"{found_len}", says, few=True)
         elif found_len > plain_len:
             self._report("QM327", container, walk, packet, f"{plain_len} bytes", "more")

@@ -47,14 +47,14 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "QM303",
-        "number the channels from 0 without a gap",
+        "have no id above the number of channels",
         Severity.ERROR,
-        "The ids are those from 0 up to one less than multifd-channels. A file is missing: pages "
-        "that only it carries are missing as well, and a destination that is set to the greater "
-        "number waits for it without end.",
+        "The ids are those from 0 up to one less than multifd-channels. Files are missing: pages "
+        "that only they carry are missing as well, and a destination that is set to the greater "
+        "number waits for them without end.",
         _INITIAL,
         Outcome.REFUSES,
-        "multifd: received {says}",
+        "multifd: received channel id {channel} is greater than number of channels {channels}",
     ),
     Rule(
         "QM304",
@@ -64,6 +64,17 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
         "migration/multifd.c: MultiFDInit_t, 10.0; migration/ram.c: "
         "multifd_send_initial_packet, 4.2",
         Outcome.LOADS,
+    ),
+    Rule(
+        "QM306",
+        "have no id that is the number of channels",
+        Severity.ERROR,
+        "The ids are those from 0 up to one less than multifd-channels, so a file is missing. Up "
+        "to 10.1 QEMU lets this one id pass, and looks behind the end of its table of channels: it "
+        "ends, or takes the id for one that came before. A destination that is set to the greater "
+        "number waits without end.",
+        f"{_INITIAL}; multifd_recv_new_channel",
+        Outcome.CRASHES,
     ),
     Rule(
         "QM305",
@@ -119,7 +130,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         "number of one of them and no set.",
         "migration/multifd.h: MULTIFD_FLAG_COMPRESSION_MASK, 10.0",
         Outcome.REFUSES,
-        None,
+        "multifd {channel}: flags received {flags:x} flags expected {wanted:x}",
         frozenset({Fault.PACKET_METHOD}),
     ),
     Rule(

@@ -156,10 +156,12 @@ def _id_twice() -> Broken:
     return Broken(made.files(), 24, _file(2))
 
 
-def _id_missing() -> Broken:
-    files = connections(channels=3).files()
-    del files[_file(1)]
-    return Broken(files, 24, _file(2))
+def _ids_missing(channels: int) -> Broken:
+    """Leave out all channels but the first and the last."""
+    files = connections(channels=channels).files()
+    for channel in range(1, channels - 1):
+        del files[_file(channel)]
+    return Broken(files, 24, _file(channels - 1))
 
 
 def _reserved() -> Broken:
@@ -382,7 +384,8 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM300": Example(_channel_version, _sound()),
     "QM301": Example(_uuids, _sound()),
     "QM302": Example(_id_twice, _sound(channels=3)),
-    "QM303": Example(_id_missing, _sound(channels=3)),
+    "QM303": Example(lambda: _ids_missing(4), _sound(channels=4)),
+    "QM306": Example(lambda: _ids_missing(3), _sound(channels=3)),
     "QM304": Example(_reserved, _sound()),
     "QM305": Example(_cut, _sound()),
     "QM310": Example(_field("magic", lambda _: 0x11223345), _sound()),
