@@ -234,7 +234,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM004": Example(_no_configuration, sound),
     "QM005": Example(_page_bits, lambda: alone(_with_subsection(framing.target_page_bits(12)))),
     "QM006": Example(
-        _unknown_capability, lambda: alone(_with_subsection(framing.capabilities(["multifd"])))
+        _unknown_capability, lambda: alone(_with_subsection(framing.capabilities(["xbzrle"])))
     ),
     "QM007": Example(_unknown_subsection, sound),
     "QM008": Example(
