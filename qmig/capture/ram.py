@@ -269,7 +269,7 @@ class PageRecordReader:
         self._damaged_records = 0
         self._walk = PageWalk(blocks, page_size_len)
         self._parser = PageRecordParser(self._walk, blocks, page_size_len, mapped=mapped)
-        self._block_lost = False
+        self._lost: PageWalk | None = None  # over pages of a block that is not known
 
     def read(
         self, cursor: Cursor, *, careful: bool = False, bare: bool = False
@@ -331,26 +331,30 @@ class PageRecordReader:
             return None
         # What continues a block that is not known is no further error, nor is any page where the
         # block list was lost.
-        lost = self._block_lost and error.fault is Fault.RAM_CONTINUE
+        lost = self._lost is not None and error.fault is Fault.RAM_CONTINUE
         if not lost and (self._blocks or error.fault not in _OF_BLOCKS):
             self._damaged_records += 1
             self._damage(error)
         if error.fault is Fault.RAM_BLOCK_UNKNOWN:
-            self._walk.block, self._block_lost = -1, True
+            self._walk.block = -1
+            self._lost = PageWalk([RamBlock(0, "", MAX_BLOCK_LEN, start)], self._page_size_len)
+            self._lost.block = 0
         return behind
 
-    def _fast_batch(self, cursor: Cursor) -> PageBatch | None:
+    def _fast_batch(self, cursor: Cursor) -> PageBatch | Record | None:
         if self._mapped:
             return None
+        lost = self._lost is not None and self._walk.block < 0
+        walk = self._lost if self._lost is not None and lost else self._walk
         start = cursor.offset
         data, base = cursor.source.span(start)
         if cursor.limit is not None and base + len(data) > cursor.limit:
             data, base = bytes(data[start - base : cursor.limit - base]), start
         runs: list[PageRun] = []
-        after = self._walk.walk(
-            data, start - base, base, runs, max_len=_BATCH_LEN, max_runs=_BATCH_RUNS
-        )
+        after = walk.walk(data, start - base, base, runs, max_len=_BATCH_LEN, max_runs=_BATCH_RUNS)
         if not runs:
             return None
         cursor.offset = base + after
+        if lost:
+            return Opaque(start, cursor.offset - start, "RAM records", extent="damage")
         return PageBatch(start, cursor.offset - start, runs)
