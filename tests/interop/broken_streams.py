@@ -352,6 +352,13 @@ def _patched(at: int, value: bytes, *, channel: int = 0) -> Callable[[], Capture
     return lambda: multifd_set(change_bytes=change)
 
 
+def _same_id() -> Capture:
+    def change(channels: list[Channel]) -> None:
+        channels[0].channel_id = channels[1].channel_id
+
+    return multifd_set(change)
+
+
 def _cut_channel(files: list[bytes]) -> None:
     files[0] = files[0][:-100]
 
@@ -361,7 +368,7 @@ MULTIFD: Final[Mapping[str, Callable[[], Capture]]] = {
     "multifd: version 2 of the initial packet": _patched(4, b"\0\0\0\x02"),
     "multifd: UUID": _patched(8, b"\x01" * 16),
     "multifd: id 7": _patched(24, b"\x07"),
-    "multifd: id twice": _patched(24, b"\x01"),
+    "multifd: id twice": _same_id,
     "multifd: packet magic": _changed(magic=0x11223345),
     "multifd: packet version": _changed(version=2),
     "multifd: compression that changes": _changed(flags=multifd.ZLIB),

@@ -6,7 +6,8 @@ The table in docs/interop.md is made by these tests.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,11 +17,13 @@ from fixtures.recorder.machine import Machine
 from fixtures.recorder.replay import sending
 from qmig.checks.rule import Outcome, Severity
 from qmig.checks.validate import validate
+from tests.builders import framing
 from tests.builders.real_destination import ARGUMENTS
-from tests.interop.broken_streams import CHANNELS, Capture, all_cases
+from tests.interop.broken_streams import CHANNELS, RAM_ID, Capture, all_cases
 from tests.interop.tables import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from qmig.checks.finding import Finding
@@ -31,7 +34,6 @@ pytestmark = [pytest.mark.qemu, pytest.mark.timeout(60)]
 RELEASE: Final = "10.0"
 # A destination that loads or refuses takes a tenth of a second.
 HANG_SECONDS: Final = 4.0
-HOLD_SECONDS: Final = 1.0
 # What QEMU prints behind every failure, whatever the reason was.
 GENERIC: Final = ("load of migration failed", "error while loading state")
 
@@ -44,7 +46,7 @@ DISAGREEMENTS: Final[dict[str, str]] = {
 
 TABLE: Final = Table(
     name="broken streams",
-    columns=("what is wrong", f"QEMU {RELEASE}", "it says", "qmig"),
+    columns=("what is wrong", f"QEMU {RELEASE}", "it says", "qmig validate"),
     rows=tuple(CASES),
 )
 
@@ -67,30 +69,13 @@ class Answer:
         return [line for line in self.lines if not line.startswith(GENERIC)]
 
 
-def answer_of(
-    qemu: Path, capture: Capture, files: list[Path], directory: Path, *, main_last: bool = False
-) -> Answer:
-    """Make a destination load a capture.
-
-    Args:
-        qemu: the emulator.
-        capture: what it is to load.
-        files: its files.
-        directory: where it runs.
-        main_last: let it read all of the channels before the main stream, so that its main thread
-            does not wait for a channel when that fails.
-    """
-    arguments = [*ARGUMENTS, "-S", "-incoming", "defer"]
-    with Machine(
-        qemu, arguments, directory, label="destination", command_seconds=HANG_SECONDS
-    ) as machine:
-        parameters = {"multifd-channels": CHANNELS} if capture.channels else {}
-        machine.set_migration(capture.capabilities, parameters)
+def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) -> Answer:
+    """Make a destination load a capture."""
+    with destination(qemu, capture, directory) as machine:
         outcome = Outcome.REFUSES
         try:
             if capture.channels:
-                held_seconds = HOLD_SECONDS if main_last else 0.0
-                with sending(machine, files, main_after_seconds=held_seconds):
+                with sending(machine, files):
                     machine.wait_migrated(seconds=HANG_SECONDS)
             else:
                 machine.execute("migrate-incoming", {"uri": f"file:{files[0].absolute()}"})
@@ -104,6 +89,41 @@ def answer_of(
                 outcome = Outcome.CRASHES
         printed = machine.stderr.splitlines()
     return Answer(outcome, tuple(line.split(": ", 1)[-1] for line in printed if line))
+
+
+def reason_of_channels(
+    qemu: Path, capture: Capture, files: list[Path], directory: Path
+) -> str | None:
+    """Return why a destination fails over the channels alone; None if it does not.
+
+    Its main thread waits for the channels where the main stream says so, and if one of them has
+    failed by then, for ever: nobody is told why. While it does not wait yet, because the main
+    stream is held back behind the block list, `query-migrate` tells.
+    """
+    footer = framing.section_footer(RAM_ID)
+    start_len = capture.main.index(footer) + len(footer)
+    told: list[str] = []
+
+    def is_told() -> bool:
+        told[:] = [desc] if (desc := machine.migration().get("error-desc")) else []
+        return bool(told)
+
+    with destination(qemu, capture, directory) as machine:
+        with suppress(RecordError), sending(machine, files, main_len=start_len):
+            machine.wait_for(is_told, "an error", HANG_SECONDS)
+        return told[0] if told else None
+
+
+@contextmanager
+def destination(qemu: Path, capture: Capture, directory: Path) -> Iterator[Machine]:
+    """Start a destination that waits for a capture."""
+    arguments = [*ARGUMENTS, "-S", "-incoming", "defer"]
+    with Machine(
+        qemu, arguments, directory, label="destination", command_seconds=HANG_SECONDS
+    ) as machine:
+        parameters = {"multifd-channels": CHANNELS} if capture.channels else {}
+        machine.set_migration(capture.capabilities, parameters)
+        yield machine
 
 
 def write_files(capture: Capture, directory: Path) -> list[Path]:
@@ -145,10 +165,8 @@ def test_qemu_and_qmig_agree(
     files = write_files(capture, tmp_path)
     answer = answer_of(find_qemu(RELEASE), capture, files, tmp_path)
     if answer.outcome is Outcome.HANGS:
-        # What it would say if its main thread did not wait.
-        answer = answer_of(find_qemu(RELEASE), capture, files, tmp_path, main_last=True)
-        if answer.outcome is Outcome.REFUSES:
-            answer = replace(answer, outcome=Outcome.REFUSES_OR_HANGS)
+        reason = reason_of_channels(find_qemu(RELEASE), capture, files, tmp_path)
+        answer = Answer(Outcome.HANGS, (reason,) if reason else ())
     findings = list(validate(*files).findings)
     found = disagreement(answer, findings)
     cells = {
