@@ -177,10 +177,9 @@ class Bench:
                 if turn:
                     for name, seconds in zip(names, (total, durable, ours_s), strict=True):
                         rows[name].append(seconds)
-        title = f"save 2 GiB from a raw dump, {CHANNELS} channels, {where}"
-        if not disk:
-            del rows["QEMU + fsync"]
-        self.rows.show(title, rows)
+            if not disk:
+                del rows["QEMU + fsync"]
+            self.rows.show(f"save 2 GiB from a raw dump, {CHANNELS} channels, {where}", rows)
         for name in rows:
             if name != "qmig":
                 text = f"{where}: qmig save, against {name}"
@@ -204,9 +203,9 @@ class Bench:
                 if turn:
                     for name, seconds in zip(names, (copied, durable, ours_s), strict=True):
                         rows[name].append(seconds)
-        if not disk:
-            del rows["cp + fsync"]
-        self.rows.show(f"convert {ORDINARY} to mapped-ram, {where}", rows)
+            if not disk:
+                del rows["cp + fsync"]
+            self.rows.show(f"convert {ORDINARY} to mapped-ram, {where}", rows)
         for name in rows:
             if name != "qmig":
                 text = f"{where}: conversion, against {name} of the same bytes"
