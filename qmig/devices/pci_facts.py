@@ -118,7 +118,9 @@ def config_facts(device: Device, space: Group) -> tuple[str, Facts]:
         }
     facts |= {
         "command": _flags(header.command),
-        "interrupt_pin": "ABCD"[header.interrupt_pin - 1] if 1 <= header.interrupt_pin <= 4 else "",
+        "interrupt_pin": "ABCD"[header.interrupt_pin - 1]
+        if 1 <= header.interrupt_pin <= 4
+        else None,
         "interrupt_line": header.interrupt_line,
         "bars": _bars(header.base_address, header.rom_address, header.command),
         "capabilities": [

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
-
-from construct import Array, FormatField
 
 from qmig.devices.tree import ARRAY, STRUCT, Field, Group, Numbers
 from qmig.wire.gate import read_record
-from qmig.wire.record import WireRecord, field_table, fixed_len, plain, subcon_of
+from qmig.wire.record import WireRecord, field_table, fixed_len, integer_len
 
 if TYPE_CHECKING:
     from qmig.devices.body import Body
@@ -70,14 +67,6 @@ def add_array(
     return records
 
 
-@cache
-def _kind_of(fmtstr: str) -> str:
-    bits = {"B": 8, "H": 16, "L": 32, "Q": 64}[fmtstr[1]]
-    return f"uint{bits}"
-
-
 def _kind(record: type[WireRecord], name: str) -> str:
-    subcon = subcon_of(record, name)
-    if isinstance(subcon, Array):
-        subcon = plain(subcon.subcon)
-    return _kind_of(subcon.fmtstr) if isinstance(subcon, FormatField) else "buffer"
+    length = integer_len(record, name)
+    return "buffer" if length is None else f"uint{8 * length}"

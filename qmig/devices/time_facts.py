@@ -60,7 +60,7 @@ def _rtc(device: Device, cmos: bytes) -> tuple[str, Facts]:
         "memory_above_4g_len": high * 64 * _KIB,
         "index": number(tree, "cmos_index"),
     }
-    return f"real-time clock at {facts['time'] or 'no valid time'}", facts
+    return f"RTC at {facts['time'] or 'no valid time'}", facts
 
 
 def _time(cmos: bytes) -> str | None:

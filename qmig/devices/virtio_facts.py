@@ -66,7 +66,7 @@ def facts_of(device: Device) -> tuple[str, Facts] | None:
     ready = sum(bool(queue["desc_addr"]) for queue in facts["queues"])
     shown = " ".join(facts["status"][-1:]) or "reset"
     name = facts.get("device", "a virtio device")
-    what = f"{name}, {shown}, {ready} of {len(facts['queues'])} queues set up"
+    what = f"{name}, {shown}, {ready}/{len(facts['queues'])} queues set up"
     return what, facts
 
 

@@ -166,7 +166,7 @@ def _fact_lines(value: Any, indent: str) -> Iterator[str]:  # noqa: ANN401  # an
             for name, item in value.items()
             if not _is_nested(item)
         ]
-        yield from pairs(simple, indent=indent)
+        yield from (line.rstrip() for line in pairs(simple, indent=indent))
         for name, item in value.items():
             if _is_nested(item):
                 yield indent + _words(name)
@@ -312,4 +312,4 @@ def dump_lines(data: bytes, indent: str) -> Iterator[str]:
             continue
         before, starred = row, False
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
-        yield f"{indent}{at:06x}  {row.hex(' ', 4):<35}  {text}"
+        yield f"{indent}{at:06x}  {row.hex(' ', 4):<35}  {text}".rstrip()

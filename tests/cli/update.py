@@ -5,7 +5,9 @@ from typing import Final
 from tests.cli.conftest import ROOT, run_qmig
 
 CLI_DOCUMENT: Final = ROOT / "docs" / "cli.md"
-_COMMANDS: Final[tuple[list[str], ...]] = ([], ["inspect"], ["validate"], ["salvage"], ["save"])
+_COMMANDS: Final[tuple[list[str], ...]] = (
+    *([], ["inspect"], ["devices"], ["validate"], ["salvage"], ["save"]),
+)
 _HEAD: Final = """\
 # The command line
 
@@ -13,8 +15,9 @@ What `--help` says of each command; this file is made by `python -m tests.cli.up
 
 Results go to standard output, all else to standard error. Progress is shown on a terminal alone,
 and colour only there and only if `NO_COLOR` is not set. What `--json` and `--json-lines` write is
-described in [json/inspect.md](json/inspect.md), [json/validate.md](json/validate.md),
-[json/salvage.md](json/salvage.md) and [json/save.md](json/save.md).
+described in [json/inspect.md](json/inspect.md), [json/devices.md](json/devices.md),
+[json/validate.md](json/validate.md), [json/salvage.md](json/salvage.md) and
+[json/save.md](json/save.md).
 
 | exit code | meaning |
 | --- | --- |

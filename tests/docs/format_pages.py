@@ -30,6 +30,8 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "multifd": ("multifd_flags", "multifd"),
     "live": ("live",),
     "vmdesc": ("vmdesc",),
+    "pci": ("pci",),
+    "virtio": ("virtio_features", "virtio"),
     "return_path": ("return_path",),
     "libvirt": ("libvirt",),
     "lzop": ("lzop",),
