@@ -134,7 +134,10 @@ class Survey:
                 return
             before, main.description_end = main.description_end, foreign
             again = self._walked(capture, main)
-            if again.error is not None and again.end_offset <= walk.end_offset:
+            # What stands directly behind this stream's EOF is its own after all, and what
+            # contradicts it is wrong.
+            own = again.eof_offset is not None and again.eof_offset + 1 == foreign
+            if own or (again.error is not None and again.end_offset <= walk.end_offset):
                 main.description_end = before
                 self.statistics, self.run_state, self.items = statistics, run_state, items
                 return
