@@ -79,7 +79,7 @@ class ChannelPages:
         size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         zeros = [
             PageRun(block.index, PageKind.ZERO, first, count, -1, 0, 0)
-            for first, count, _ in _adjacent(packet.zero_pages, size)
+            for first, count, _ in adjacent(packet.zero_pages, size)
         ]
         method = packet.compression
         if not packet.normal_pages:
@@ -101,7 +101,7 @@ class ChannelPages:
             raise self._wrong_method(packet)
         normal = [
             PageRun(block.index, PageKind.PLAIN, first, count, base + at * size, size, size)
-            for first, count, at in _adjacent(packet.normal_pages, size)
+            for first, count, at in adjacent(packet.normal_pages, size)
         ]
         return inflated, [*normal, *zeros]
 
@@ -192,8 +192,13 @@ def page_lengths(walk: ChannelWalk, packet: Packet, page_size_len: int) -> list[
     return lengths
 
 
-def _adjacent(addrs: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (first page, count, position) of pages that follow one another."""
+def adjacent(addrs: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (first page, count, position) of pages that follow one another.
+
+    Args:
+        addrs: offsets in the block, as a packet has them.
+        size: bytes of a page.
+    """
     at = 0
     while at < len(addrs):
         end = at + 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from qmig.capture.capture import Channel, Survey, resumed_walk
 from qmig.capture.channel import ChannelWalk, Packet
+from qmig.capture.multifd import adjacent
 from qmig.capture.records import NOT_READ, PageBatch, Record
 from qmig.capture.run_state import BODY_LEN, SECTION_NAME, parse_run_state
 from qmig.checks.check import Check, Context
@@ -23,6 +24,7 @@ from qmig.errors import (
     UnsupportedStreamError,
 )
 from qmig.faults import Fault
+from qmig.memory import PageKind, PageRun
 from qmig.wire.multifd import MultifdInit
 from qmig.wire.record import field_table
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from qmig.capture.container import Container
     from qmig.capture.stream import StreamWalk
     from qmig.checks.check import Walk
+    from qmig.memory import RamBlock
 
     Item = Record | PageBatch
 
@@ -178,8 +181,10 @@ class Judge:
         )
         progress = self._capture.progress
         on_record, on_packet = self._on_record, self._on_packet
+        blocks = {block.name: block.index for block in self._blocks()}
         for item in walk.items():
             if isinstance(item, Packet):
+                self._count(walk, item, blocks.get(item.block))
                 for packet in on_packet:
                     packet(container, walk, item)
                 if progress is not None:
@@ -192,6 +197,21 @@ class Judge:
         self._survey.channels.append(Channel(container, walk, walk.error))
         self._survey.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
         self._file_end(container, walk)
+
+    def _blocks(self) -> Sequence[RamBlock]:
+        return self._survey.walk.blocks if self._survey.walk is not None else ()
+
+    def _count(self, walk: ChannelWalk, packet: Packet, block: int | None) -> None:
+        """Count the pages of a packet, which tell what is missing of a damaged set."""
+        size = walk.page_size_len
+        if block is None or size is None:
+            return
+        kinds = ((PageKind.PLAIN, packet.normal_pages), (PageKind.ZERO, packet.zero_pages))
+        self._survey.statistics.add(
+            PageRun(block, kind, first, count, 0, 0, 0)
+            for kind, addrs in kinds
+            for first, count, _ in adjacent(addrs, size)
+        )
 
     def _not_read(self, container: Container, record: Record) -> None:
         places = self._reporter.verdict.not_read

@@ -58,7 +58,8 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "QM005",
         "record target page bits from 8 to 16",
         _ERROR,
-        "No target has smaller or larger pages. Each QEMU takes no other number than its own.",
+        "No target has smaller or larger pages. Each QEMU takes no other number than its own, and "
+        "prints both.",
         "migration/savevm.c: configuration_post_load, 10.0",
         _REFUSES,
         None,
@@ -204,7 +205,8 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "QM025",
         "send each handler's FULL section once",
         Severity.WARNING,
-        "The second one overwrites what the first one loaded.",
+        "The second one overwrites what the first one loaded. `slirp` is let off: up to 7.2 each "
+        "user-mode network is saved under one name and instance.",
         "migration/savevm.c: qemu_loadvm_section_start_full, 10.0",
         Outcome.LOADS,
     ),
