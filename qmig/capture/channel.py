@@ -38,7 +38,7 @@ from qmig.wire.multifd import (
     pages_per_packet,
 )
 from qmig.wire.multifd_flags import COMPRESSION_MASK, MultifdCompression, MultifdFlag
-from qmig.wire.record import field_table, fixed_len
+from qmig.wire.record import fast_parser, field_table, fixed_len
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,7 +265,12 @@ class ChannelWalk:
                     fault=Fault.PACKET_VERSION,
                     version=version,
                 )
-        return read_record(cursor, kind, what=self._what())
+        data = cursor.peek(fixed_len(kind))
+        if len(data) < fixed_len(kind):
+            return read_record(cursor, kind, what=self._what())
+        cursor.advance(len(data))
+        header: R = fast_parser(kind)(data)
+        return header
 
     def _packet_2018(self, cursor: Cursor) -> Iterator[Record | Packet]:
         start = cursor.offset

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
@@ -152,8 +154,8 @@ class PacketCheck(Check):
             at = next(at for at, addr in enumerate(addrs) if addr > most)
             self._offset("QM319", container, walk, packet, at, f"at most 0x{max(0, most):x}", block)
         else:
-            at = next((at for at, addr in enumerate(addrs) if addr % size), -1)
-            if at >= 0:
+            if reduce(or_, addrs) & (size - 1):
+                at = next(at for at, addr in enumerate(addrs) if addr & (size - 1))
                 self._offset("QM320", container, walk, packet, at, f"a multiple of {size}", block)
 
     def _offset(

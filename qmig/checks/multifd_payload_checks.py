@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from qmig.capture.inflate import (
-    SAYS_TOO_FEW,
-    WHOLE_PACKET,
-    Decoder,
-    PayloadError,
-    decoder_of,
-)
+from qmig.capture.inflate import WHOLE_PACKET
 from qmig.capture.multifd import page_lengths
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.checks.check import Check, Context
+from qmig.checks.multifd_inflating import Inflating
 from qmig.checks.multifd_packet_checks import name_of
 from qmig.errors import MalformedStreamError
 from qmig.faults import Fault
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
     from qmig.capture.container import Container
 
 _SINGLE: Final = (MultifdCompression.QPL, MultifdCompression.UADK)
+_AT_ONCE: Final = 2  # channels that are decompressed while the walk goes on
 
 
 class PayloadCheck(Check):
@@ -38,13 +35,13 @@ class PayloadCheck(Check):
         super().__init__(context)
         self._walk: ChannelWalk | None = None
         self._method: int | None = None  # of the first packet with pages, of all channels
-        self._decoder: Decoder | None = None
+        self._inflating: deque[Inflating] = deque()
         self._lost = False
 
     def packet(self, container: Container, walk: ChannelWalk, packet: Packet) -> None:
         """Decompress a packet's payload."""
         if walk is not self._walk:
-            self._walk, self._decoder, self._lost = walk, None, False
+            self._walk, self._lost = walk, False
         if self._method is None and (packet.normal_pages or packet.zero_pages):
             self._method = packet.compression
         if packet.compression != self._method:
@@ -60,45 +57,43 @@ class PayloadCheck(Check):
             self._whole(container, walk, packet, size)
 
     def _whole(self, container: Container, walk: ChannelWalk, packet: Packet, size: int) -> None:
-        method = MultifdCompression(packet.compression)
-        if self._decoder is None:
-            self._decoder = decoder_of(method)
         if any(error.fault is not Fault.CHANNEL_VERSION for error in walk.errors):
             self._lost = True
             return
-        plain_len = len(packet.normal_pages) * size
-        data = walk.source.read_at(packet.payload_offset, packet.payload_len)
-        try:
-            found_len = len(self._decoder.decode(data, plain_len))
-        except PayloadError as error:
-            self._broken(container, walk, packet, plain_len, str(error), error.says)
-            return
-        if found_len < plain_len:
-            says = SAYS_TOO_FEW.get(method, "")
-            self._broken(container, walk, packet, plain_len, f"{found_len}", says, few=True)
-        elif found_len > plain_len:
-            self._report("QM327", container, walk, packet, f"{plain_len} bytes", "more")
+        if not self._inflating or self._inflating[-1].walk is not walk:
+            if len(self._inflating) >= _AT_ONCE:
+                self._finish(self._inflating.popleft())
+            self._inflating.append(Inflating(container, walk, packet.compression))
+        inflating = self._inflating[-1]
+        if inflating.broken is not None:
             self._lost = True
+            return
+        inflating.submit(packet, len(packet.normal_pages) * size)
 
-    def _broken(
-        self,
-        container: Container,
-        walk: ChannelWalk,
-        packet: Packet,
-        plain_len: int,
-        found: str,
-        says: str,
-        *,
-        few: bool = False,
-    ) -> None:
-        self._lost = True
-        expected = f"{plain_len} bytes of pages"
-        if self._method == MultifdCompression.QATZIP:
-            self._report("QM328", container, walk, packet, expected, found)
-        elif few:
-            self._report("QM326", container, walk, packet, expected, found, says=says)
-        else:
-            self._report("QM325", container, walk, packet, expected, found, says=says)
+    def end(self) -> None:
+        """Wait for what is still being decompressed."""
+        while self._inflating:
+            self._finish(self._inflating.popleft())
+
+    def _finish(self, inflating: Inflating) -> None:
+        inflating.finish()
+        broken = inflating.broken
+        if broken is None:
+            return
+        rule_id = "QM325"
+        if inflating.method == MultifdCompression.QATZIP:
+            rule_id = "QM328"
+        elif broken.found_len is not None:
+            rule_id = "QM326" if broken.found_len < broken.plain_len else "QM327"
+        self._report(
+            rule_id,
+            inflating.container,
+            inflating.walk,
+            broken.packet,
+            f"{broken.plain_len} bytes of pages",
+            "more" if rule_id == "QM327" else broken.found,
+            says=broken.says,
+        )
 
     def _single_pages(
         self, container: Container, walk: ChannelWalk, packet: Packet, size: int

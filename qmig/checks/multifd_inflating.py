@@ -1,0 +1,102 @@
+"""Decompression of a channel's payloads beside the walk: in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from qmig.capture.inflate import SAYS_TOO_FEW, PayloadError, decoder_of
+from qmig.capture.source import FileSource
+
+if TYPE_CHECKING:
+    from qmig.capture.channel import ChannelWalk, Packet
+    from qmig.capture.container import Container
+
+_WAITING: Final = 16  # packets; each has at most MAX_PACKET_PAYLOAD_LEN, 2 MiB
+
+
+class Broken(NamedTuple):
+    """What is wrong with a payload.
+
+    Attributes:
+        packet: whose payload.
+        plain_len: bytes that it must give.
+        found_len: bytes that it gives; None where it does not decompress.
+        found: what the decompressor says.
+        says: how QEMU puts it.
+    """
+
+    packet: Packet
+    plain_len: int
+    found_len: int | None
+    found: str
+    says: str
+
+
+class Inflating:
+    """Decompresses the payloads of one channel, in their order.
+
+    The decompressors leave Python's lock to others while they work, so that this costs a walk
+    little on a machine with two processors. Nothing is kept of the pages.
+
+    Args:
+        container: the file.
+        walk: the walk over the channel.
+        method: a method of `WHOLE_PACKET`.
+
+    Attributes:
+        broken: the first payload that is wrong; those behind it are not looked at.
+    """
+
+    def __init__(self, container: Container, walk: ChannelWalk, method: int) -> None:
+        self.container = container
+        self.walk = walk
+        self.method = method
+        self.broken: Broken | None = None
+        self._source = walk.source
+        self._decoder = decoder_of(method)
+        self._jobs: queue.Queue[tuple[Packet, int, bytes] | None] = queue.Queue(_WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="qmig-inflate", daemon=True)
+        self._thread.start()
+
+    def submit(self, packet: Packet, plain_len: int) -> None:
+        """Give the next packet; waits while too many are waiting."""
+        # What comes once only is read here, where the walk has it at hand.
+        at_any_time = isinstance(self._source, FileSource)
+        data = b"" if at_any_time else self._read(packet)
+        self._jobs.put((packet, plain_len, data))
+
+    def finish(self) -> None:
+        """Wait for all packets.
+
+        Raises:
+            SourceError: the file could not be read.
+        """
+        self._jobs.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _read(self, packet: Packet) -> bytes:
+        return self._source.read_at(packet.payload_offset, packet.payload_len)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self.broken is None and self._error is None:
+                packet, plain_len, data = job
+                try:
+                    self.broken = self._inflated(packet, plain_len, data or self._read(packet))
+                except BaseException as error:  # raised again by `finish`
+                    self._error = error
+
+    def _inflated(self, packet: Packet, plain_len: int, data: bytes) -> Broken | None:
+        try:
+            found_len = len(self._decoder.decode(data, plain_len))
+        except PayloadError as error:
+            return Broken(packet, plain_len, None, str(error), error.says)
+        if found_len == plain_len:
+            return None
+        says = SAYS_TOO_FEW.get(self.method, "")
+        return Broken(packet, plain_len, found_len, str(found_len), says)
