@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from qmig.limits import MAX_DEVICE_NESTING
 from qmig.wire.framing import QemuVmSection
 from qmig.wire.vmdesc import Pairs, device_body_len
 
@@ -58,8 +59,15 @@ def contradictions(body: Pairs) -> Iterator[Mismatch]:
     """Yield where sizes in a description do not fit each other.
 
     Args:
-        body: a device, a struct in it, or a subsection.
+        body: the description of a device.
     """
+    yield from _contradictions(body, 0)
+
+
+def _contradictions(body: Pairs, depth: int) -> Iterator[Mismatch]:
+    if depth > MAX_DEVICE_NESTING:
+        yield Mismatch(0, 0, "a struct", f"at most {MAX_DEVICE_NESTING} in one another", "more")
+        return
     for field in _objects(body, "fields"):
         name, size, kind = str(field.first("name")), field.first("size"), field.first("type")
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -73,18 +81,19 @@ def contradictions(body: Pairs) -> Iterator[Mismatch]:
             inner_len = device_body_len(inner)
             if inner_len is not None and inner_len != size:
                 yield Mismatch(0, 0, f"field {name}", f"size {inner_len} of its parts", str(size))
-            yield from contradictions(inner)
+            yield from _contradictions(inner, depth + 1)
     for sub in _objects(body, "subsections"):
         if not isinstance(sub.first("vmsd_name"), str):
             yield Mismatch(0, 0, "a subsection", "a vmsd_name", repr(sub.first("vmsd_name")))
-        yield from contradictions(sub)
+        yield from _contradictions(sub, depth + 1)
 
 
 def differences(body: Pairs, data: bytes) -> Iterator[Mismatch]:
     """Yield where a section's subsections are not those of its description.
 
     Args:
-        body: the description of a device, whose lengths add up to that of the data.
+        body: the description of a device, which does not contradict itself and whose lengths add
+            up to that of the data.
         data: the section's body.
     """
     yield from _differences(body, data, 0)
