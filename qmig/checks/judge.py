@@ -29,13 +29,12 @@ from qmig.wire.multifd import MultifdInit
 from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from qmig.capture.capture import Capture
     from qmig.capture.container import Container
     from qmig.capture.stream import StreamWalk
     from qmig.checks.check import Walk
-    from qmig.memory import RamBlock
 
     Item = Record | PageBatch
 
@@ -89,7 +88,9 @@ class Judge:
         for check in self._checks:
             check.end()
         verdict = self._reporter.verdict
-        verdict.missing = missing_of(capture)
+        if capture.errors:
+            self._count_channels()
+            verdict.missing = missing_of(capture)
         order = {container.source.name: at for at, container in enumerate(capture.files)}
         verdict.findings.sort(key=lambda f: (order.get(f.path, len(order)), f.offset, f.rule.id))
         return verdict
@@ -172,19 +173,15 @@ class Judge:
     # -- channels ---------------------------------------------------------------------------------
 
     def _channel(self, container: Container) -> None:
-        page_size = self._capture.page_size
-        walk = ChannelWalk(
-            container.source,
-            container.stream_offset,
-            page_size_len=page_size.length if page_size else None,
-            resync=True,
-        )
+        walk = self._channel_walk(container)
         progress = self._capture.progress
         on_record, on_packet = self._on_record, self._on_packet
-        blocks = {block.name: block.index for block in self._blocks()}
+        # What comes once is counted at once; other channels are when it matters.
+        blocks = {} if container.source.seekable else self._block_indexes()
         for item in walk.items():
             if isinstance(item, Packet):
-                self._count(walk, item, blocks.get(item.block))
+                if blocks:
+                    self._count(walk, item, blocks)
                 for packet in on_packet:
                     packet(container, walk, item)
                 if progress is not None:
@@ -198,12 +195,30 @@ class Judge:
         self._survey.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
         self._file_end(container, walk)
 
-    def _blocks(self) -> Sequence[RamBlock]:
-        return self._survey.walk.blocks if self._survey.walk is not None else ()
+    def _channel_walk(self, container: Container) -> ChannelWalk:
+        page_size = self._capture.page_size
+        return ChannelWalk(
+            container.source,
+            container.stream_offset,
+            page_size_len=page_size.length if page_size else None,
+            resync=True,
+        )
 
-    def _count(self, walk: ChannelWalk, packet: Packet, block: int | None) -> None:
-        """Count the pages of a packet, which tell what is missing of a damaged set."""
-        size = walk.page_size_len
+    def _block_indexes(self) -> dict[str, int]:
+        walk = self._survey.walk
+        return {block.name: block.index for block in walk.blocks} if walk is not None else {}
+
+    def _count_channels(self) -> None:
+        """Count the pages of all channels: they tell what is missing of a damaged set."""
+        blocks = self._block_indexes()
+        for container in self._capture.channel_files:
+            if container.source.seekable:
+                walk = self._channel_walk(container)
+                for packet in walk.packets():
+                    self._count(walk, packet, blocks)
+
+    def _count(self, walk: ChannelWalk, packet: Packet, blocks: Mapping[str, int]) -> None:
+        block, size = blocks.get(packet.block), walk.page_size_len
         if block is None or size is None:
             return
         kinds = ((PageKind.PLAIN, packet.normal_pages), (PageKind.ZERO, packet.zero_pages))

@@ -38,12 +38,14 @@ class Missing:
     Attributes:
         block_list: whether the block list is there.
         ram: the blocks that are not whole; empty where RAM was complete before the damage.
+        ram_may_be_old: whether later versions of pages that were read may be missing.
         devices: name and instance of devices whose sections cannot be read to their ends.
         devices_known: whether the stream tells which devices there should be.
     """
 
     block_list: bool = True
     ram: list[MissingPages] = field(default_factory=list)
+    ram_may_be_old: bool = False
     devices: list[tuple[str, int]] = field(default_factory=list)
     devices_known: bool = True
 
@@ -59,6 +61,7 @@ def missing_of(capture: Capture) -> Missing | None:
         return None
     found = Missing(block_list=bool(walk.blocks))
     if not _ram_is_complete(capture, walk):
+        found.ram_may_be_old = any(block.mapped is None for block in walk.blocks)
         for block in walk.blocks:
             pages = _pages(capture, walk, block)
             if pages.read_pages < pages.pages:

@@ -72,6 +72,7 @@ def _missing(missing: Missing) -> Document:
             make(block=pure(pages.block), pages=pages.pages, read_pages=pages.read_pages)
             for pages in missing.ram
         ],
+        ram_may_be_old=missing.ram_may_be_old,
         devices=[make(name=pure(name), instance_id=at) for name, at in missing.devices],
         devices_known=missing.devices_known,
     )

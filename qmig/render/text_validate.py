@@ -123,11 +123,13 @@ def _missing_lines(missing: Document) -> Iterator[str]:
         (
             cut(harmless(pages["block"]), 40),
             f"{grouped(pages['read_pages'])} of {plural(pages['pages'], 'page')} are there "
-            f"({share(pages['read_pages'], pages['pages'])}); some may be older than the last",
+            f"({share(pages['read_pages'], pages['pages'])})",
         )
         for pages in missing["ram"]
     ]
     yield from pairs(rows)
+    if missing["ram_may_be_old"]:
+        yield f"{_INDENT}later versions of pages that are there: which were sent is not known"
     devices = missing["devices"]
     if devices:
         names = [f"{device['name']} {device['instance_id']}" for device in devices[:_MOST_DEVICES]]

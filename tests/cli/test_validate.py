@@ -1,5 +1,6 @@
 """`qmig validate` as a user and as a program meet it."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,20 @@ def test_findings_of_one_rule_are_bounded(tmp_path: Path) -> None:
     assert rule["findings_left_out"] == 7
     assert len(report["findings"]) == MAX_FINDINGS_OF_A_RULE
     assert "QM006: 7 findings more" in "\n".join(validate_text_lines(report))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_pages_of_channels_count_for_what_is_missing(
+    compressed: bool, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    """Most packets of a channel are cut off: other pages came, over the channels."""
+    files = capture_files("qemu-10.0-multifd-none")
+    cut = [tmp_path / path.name for path in files]
+    for path, copy in zip(files, cut, strict=True):
+        data = path.read_bytes()
+        data = data[: len(data) // 4] if path is files[-1] else data
+        copy.write_bytes(gzip.compress(data, mtime=0) if compressed else data)
+    report = report_of(cut)
+    assert report["verdict"] == "damaged"
+    (ram,) = [pages for pages in report["missing"]["ram"] if pages["block"] == "pc.ram"]
+    assert 0 < ram["read_pages"] < ram["pages"]
