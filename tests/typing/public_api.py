@@ -23,6 +23,15 @@ def read(path: Path) -> bytes:
         return assert_type(capture.ram["pc.ram"].read(0x100000, 4096, missing="zero"), bytes)
 
 
+def judge(path: Path) -> str:
+    """What is wrong is a list of findings, each of which has its place and its rule."""
+    verdict = assert_type(qmig.validate(path, "channel", select=["QM1"]), qmig.Verdict)
+    for finding in verdict.findings:
+        assert_type(finding, qmig.Finding)
+        return f"{finding.rule.id} {finding.offset + finding.length} {finding.message or ''}"
+    return str(verdict.sound)
+
+
 def ram_is_a_guest_memory(capture: qmig.Capture) -> GuestMemory:
     """A capture's RAM is what is saved, and its blocks are memories."""
     block: BlockMemory = capture.ram["pc.ram"]
