@@ -59,3 +59,10 @@ def what_is_wrong(capture: qmig.Capture) -> None:
     capture.ram["pc.ram"].read(0, 1, missing="skip")  # type: ignore[arg-type]
     capture.ram["pc.ram"].write(0, b"")  # type: ignore[attr-defined]
     qmig.StreamError(0, "record", "this", "that")  # type: ignore[call-arg]
+
+
+def salvaged(path: Path) -> int:
+    """What salvage found tells which pages are known."""
+    done = assert_type(qmig.salvage(path, "channel", out="rest.sav", force=True), qmig.Salvage)
+    assert_type(done.found.whole, bool)
+    return sum(pages.known_pages for pages in done.found.maps)
