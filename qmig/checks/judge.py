@@ -190,7 +190,8 @@ class Judge:
                 for record in on_record.get(item.name, _NOTHING):
                     record(container, item)
         for error in walk.errors:
-            self._note(error)
+            arrived = self._capture.channel_files.index(container)
+            note_error(self._reporter, error, arrived=arrived)
         self._survey.channels.append(Channel(container, walk, walk.error))
         self._survey.channels.sort(key=lambda channel: channel.walk.channel_id or 0)
         self._file_end(container, walk)
@@ -247,10 +248,11 @@ class Judge:
         note_error(self._reporter, error)
 
 
-def note_error(reporter: Reporter, error: StreamError) -> None:
+def note_error(reporter: Reporter, error: StreamError, **values: int | str) -> None:
     """Report what a reader could not get past as a finding of the rule that it breaks.
 
-    What is legal and not supported goes to the parts that could not be judged.
+    What is legal and not supported goes to the parts that could not be judged. `values` fill the
+    rule's message besides those of the error.
     """
     if isinstance(error, UnsupportedStreamError) and error.fault is None:
         reporter.verdict.unjudged.append(error)
@@ -265,7 +267,7 @@ def note_error(reporter: Reporter, error: StreamError) -> None:
         expected=error.expected,
         found=error.found,
         hint=error.hint,
-        values=error.values,
+        values={**error.values, **values},
     )
 
 

@@ -85,6 +85,7 @@ class ChannelSetCheck(Check):
                     uuid=str(UUID(bytes=init.uuid)),
                     wanted=str(UUID(bytes=wanted)),
                     channel=init.id,
+                    arrived=self._arrived(container),
                 )
 
     def _twice(self, container: Container, start: int, number: int, first: Container) -> None:
@@ -119,4 +120,9 @@ class ChannelSetCheck(Check):
                 hint=f"give the files of the missing channels, too: {', '.join(missing)}",
                 channel=number,
                 channels=count,
+                arrived=self._arrived(container),
             )
+
+    def _arrived(self, container: Container) -> int:
+        """Return how many channels come before a file, in the order in which they are given."""
+        return self.context.capture.channel_files.index(container)

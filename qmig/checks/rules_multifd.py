@@ -14,6 +14,8 @@ _INITIAL: Final = "migration/multifd.c: multifd_recv_initial_packet, 10.0"
 _THREAD: Final = "migration/multifd.c: multifd_recv_thread, 10.0"
 _NEW_CHANNEL: Final = "migration/multifd.c: multifd_recv_new_channel, 10.0"
 
+# What a destination says of the first bytes of a connection counts those that came before it: here
+# the files are taken to come in the order in which they are given.
 _CHANNELS: Final[tuple[Rule, ...]] = (
     Rule(
         "QM300",
@@ -22,6 +24,7 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
         "All QEMUs since 3.0 write version 1. The channel is judged as if it stood there.",
         _INITIAL,
         Outcome.REFUSES,
+        "failed to receive packet via multifd channel {arrived}: "
         "multifd: received packet version {version} expected 1",
         frozenset({Fault.CHANNEL_VERSION}),
     ),
@@ -34,6 +37,7 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
         "started with.",
         _INITIAL,
         Outcome.REFUSES,
+        "failed to receive packet via multifd channel {arrived}: "
         "multifd: received uuid '{uuid}' and expected uuid '{wanted}' for channel {channel}",
     ),
     Rule(
@@ -54,6 +58,7 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
         "number waits for them without end.",
         _INITIAL,
         Outcome.REFUSES,
+        "failed to receive packet via multifd channel {arrived}: "
         "multifd: received channel id {channel} is greater than number of channels {channels}",
     ),
     Rule(
@@ -82,7 +87,7 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
         Severity.ERROR,
         "The file is cut short: what the channel carried from here on is missing.",
         _THREAD,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         None,
         frozenset({Fault.CHANNEL_CUT}),
     ),
@@ -93,10 +98,9 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         "QM310",
         "begin each packet with 0x11223344",
         Severity.ERROR,
-        "The walk goes on at the next packet; the pages of this one are not known. A QEMU whose "
-        "main thread waits for the channels at that moment hangs and prints nothing.",
+        "The walk goes on at the next packet; the pages of this one are not known.",
         _HEADER,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: received packet magic {magic:x}, expected 11223344",
         frozenset({Fault.PACKET_MAGIC}),
     ),
@@ -104,10 +108,9 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         "QM311",
         "carry version 1 in each packet",
         Severity.ERROR,
-        "Packets of all releases have version 1. A QEMU whose main thread waits for the channels "
-        "at that moment hangs and prints nothing.",
+        "Packets of all releases have version 1.",
         _HEADER,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: received packet version {version}, expected 1",
         frozenset({Fault.PACKET_VERSION}),
     ),
@@ -118,7 +121,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         "The method is a setting of the migration (multifd-compression). A QEMU takes no other "
         "than the one that it is set to.",
         "migration/multifd-zlib.c: multifd_zlib_recv, and its twins, 10.0",
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd {channel}: flags received {flags:x} flags expected {wanted:x}",
         frozenset({Fault.PACKET_METHOD_CHANGED}),
     ),
@@ -129,7 +132,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         "The methods are none, zlib, zstd, qpl, uadk and qatzip; bits 1 to 5 of the flags are the "
         "number of one of them and no set.",
         "migration/multifd.h: MULTIFD_FLAG_COMPRESSION_MASK, 10.0",
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd {channel}: flags received {flags:x} flags expected {wanted:x}",
         frozenset({Fault.PACKET_METHOD}),
     ),
@@ -149,7 +152,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         "A packet has room for 512 KiB of pages. Up to 5.2 a destination took a hundred times as "
         "much.",
         _UNFILL,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: received packet with {pages} pages, expected {most}",
         frozenset({Fault.PACKET_ALLOC}),
     ),
@@ -159,7 +162,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         Severity.ERROR,
         "pages_alloc bounds the number of pages in a packet.",
         _UNFILL,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: received packet with {pages} non-zero pages, "
         "which exceeds maximum expected pages {most}",
         frozenset({Fault.PACKET_NORMAL}),
@@ -170,7 +173,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         Severity.ERROR,
         "Zero pages stand behind the normal ones in the array of offsets.",
         _UNFILL,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: received packet with {pages} zero pages, expected maximum {most}",
         frozenset({Fault.PACKET_ZERO}),
     ),
@@ -180,7 +183,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         Severity.ERROR,
         "The pages of the packet belong to no block that the main stream lists.",
         _UNFILL,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: unknown ram block {block}",
         frozenset({Fault.PACKET_BLOCK}),
     ),
@@ -190,7 +193,7 @@ _PACKETS: Final[tuple[Rule, ...]] = (
         Severity.ERROR,
         "An offset may be at most the block's length less one page.",
         _UNFILL,
-        Outcome.REFUSES,
+        Outcome.REFUSES_OR_HANGS,
         "multifd: offset too long {addr} (max {used_length:x})",
         frozenset({Fault.PACKET_OFFSET}),
     ),
