@@ -30,6 +30,7 @@ _OUTCOMES: Final = {
     Outcome.REFUSES: "refuses it",
     Outcome.LOADS: "loads it",
     Outcome.LOADS_WRONG: "loads it, with wrong data",
+    Outcome.REFUSES_OR_HANGS: "refuses it, or hangs",
     Outcome.HANGS: "hangs",
     Outcome.CRASHES: "crashes",
     Outcome.NOT_ASKED: "does not judge this",
@@ -109,6 +110,7 @@ def _judgement(report: Document) -> str:
 _WORST_FIRST: Final = (
     Outcome.CRASHES,
     Outcome.HANGS,
+    Outcome.REFUSES_OR_HANGS,
     Outcome.REFUSES,
     Outcome.LOADS_WRONG,
     Outcome.LOADS,

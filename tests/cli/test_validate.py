@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 import qmig as package
 from qmig.checks.registry import RULES
+from qmig.checks.rule import Outcome
 from qmig.limits import MAX_FINDINGS_OF_A_RULE
 from qmig.render.report_validate import build_validate_report
 from qmig.render.text_validate import rule_text_lines, validate_text_lines
@@ -98,6 +100,14 @@ def test_rule_is_explained(qmig: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule_id", RULES)
 def test_every_explanation_fits(rule_id: str) -> None:
     assert all(len(line) <= 100 for line in rule_text_lines(RULES[rule_id]))
+
+
+def test_every_outcome_has_its_words_and_stands_in_the_schema() -> None:
+    outcomes = SCHEMA["$defs"]["rule"]["properties"]["outcome"]["enum"]
+    assert sorted(outcomes) == sorted(outcome.value for outcome in Outcome)
+    for outcome in Outcome:
+        rule = replace(RULES["QM017"], outcome=outcome)
+        assert any("QEMU 10.0" in line for line in rule_text_lines(rule))
 
 
 def test_what_is_no_stream_cannot_be_judged(qmig: Run, tmp_path: Path) -> None:
