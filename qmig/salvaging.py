@@ -17,7 +17,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.capture import Capture
-from qmig.capture.rescue import Rescue, rescue
+from qmig.capture.rescue import rescue
+from qmig.capture.rescue_result import Rescue
 from qmig.conversion import CARRIED_COMMANDS, chunks_of, skeleton_of
 from qmig.errors import UnsupportedStreamError
 from qmig.limits import MAX_SECTIONS, MIB

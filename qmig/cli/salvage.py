@@ -24,7 +24,7 @@ from qmig.salvaging import kept_elements, write_salvaged
 from qmig.saving import OutputFormat, SaveOptions, check_output
 
 if TYPE_CHECKING:
-    from qmig.capture.rescue import Rescue
+    from qmig.capture.rescue_result import Rescue
     from qmig.cli.salvage_options import SalvageRequest
     from qmig.render.document import Document
 

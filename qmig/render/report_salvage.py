@@ -18,8 +18,8 @@ from qmig.wire.framing import QemuVmSection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qmig.capture.rescue import Rescue
     from qmig.capture.rescue_blocks import PageMap, RescuedView
+    from qmig.capture.rescue_result import Rescue
     from qmig.capture.rescue_sections import FoundElement
     from qmig.migrate.counters import Counters
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import qmig
-from qmig.capture.rescue import Rescue, rescue
+from qmig.capture.rescue import rescue
+from qmig.capture.rescue_result import Rescue
 from qmig.capture.salvaged import read_salvaged
 from qmig.capture.source import FileSource
 from qmig.salvaging import salvage
