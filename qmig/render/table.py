@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 INDENT: Final = "  "
 _GAP: Final = "  "
 _LEAST_FLEXIBLE: Final = 12
+_MOST_LABEL: Final = 60  # columns; longer ones come from outside
 
 
 class Column(NamedTuple):
@@ -75,12 +76,20 @@ def _line(cells: Sequence[str], heads: list[Column], widths: list[int]) -> str:
 
 
 def pairs(rows: Sequence[tuple[str, str]], *, indent: str = INDENT) -> list[str]:
-    """Return lines of a label and its text each; long text goes on below its beginning."""
+    """Return lines of a label and its text each; long text goes on below its beginning.
+
+    A label that leaves too little room has a line of its own.
+    """
     from qmig.render.words import wrapped
 
     lines: list[str] = []
-    label_len = max((len(label) for label, _ in rows), default=0)
-    for label, text in rows:
-        first = f"{indent}{label.ljust(label_len)}{_GAP}"
-        lines += wrapped(harmless(text), first=first, rest=" " * len(first))
+    labels = [harmless(label) for label, _ in rows]
+    label_len = max((n for n in map(columns, labels) if n <= _MOST_LABEL), default=0)
+    for label, (_, text) in zip(labels, rows, strict=True):
+        rest = " " * (len(indent) + label_len + len(_GAP))
+        first = f"{indent}{padded(label, label_len, right=False)}{_GAP}"
+        if columns(label) > _MOST_LABEL:
+            lines.append(indent + cut(label, WIDTH - len(indent)))
+            first = rest
+        lines += wrapped(harmless(text), first=first, rest=rest)
     return lines

@@ -51,6 +51,8 @@ def cut(text: str, width: int) -> str:
     """Return text cut in its middle, with a mark, so that it takes at most `width` columns."""
     if columns(text) <= width:
         return text
+    if width <= len(CUT_MARK):  # nothing of the text fits beside the mark
+        return CUT_MARK[: max(0, width)]
     left = (width - len(CUT_MARK) + 1) // 2
     right = width - len(CUT_MARK) - left
     return _fitting(text, left) + CUT_MARK + _fitting(text[::-1], right)[::-1]

@@ -41,6 +41,11 @@ def test_cut_keeps_both_ends() -> None:
     assert columns(cut("内" * 30, 11)) <= 11
 
 
+@pytest.mark.parametrize("text", ["abcdefgh", "内存内存内存"])
+def test_cut_ends_for_any_width(text: str) -> None:
+    assert [columns(cut(text, width)) <= max(0, width) for width in range(-2, 9)] == [True] * 11
+
+
 def test_wrapped_never_passes_the_width() -> None:
     lines = wrapped("word " * 50 + "x" * 300, first="  - ", rest="    ", width=40)
     assert all(len(line) <= 40 for line in lines)
@@ -75,6 +80,13 @@ def test_pairs_go_on_below_their_text() -> None:
     lines = pairs([("label", "word " * 40), ("x", "y")])
     assert lines[1].startswith(" " * 9 + "word")
     assert all(len(line) <= 100 for line in lines)
+
+
+def test_a_label_from_outside_is_harmless_and_gives_way() -> None:
+    lines = pairs([("-M \x1b[2J\n", "reason"), ("-M " + "n" * 300, "another reason")])
+    assert lines[0] == r"  -M \x1b[2J\x0a  reason"
+    assert all(line.isprintable() and columns(line) <= 100 for line in lines)
+    assert lines[-1].strip() == "another reason"
 
 
 class Terminal(io.StringIO):
