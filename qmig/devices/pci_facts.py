@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 
-_ADDRESS: Final = re.compile(r"(?P<address>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])/")
+# pcibus_get_dev_path: domain and bus, or the name of a POWER host bridge; slot and function of
+# each bridge on the way; slot and function of the device.
+_ADDRESS: Final = re.compile(
+    r"(?P<address>(?:[0-9a-f]{4}:[0-9a-f]{2}|pci@[0-9a-f]+)(?::[0-9a-f]{2}\.[0-9a-f])+)/"
+)
 # Classes of the PCI specification that a machine is likely to have, with the subclass.
 _CLASSES: Final = {
     0x0100: "SCSI storage",
@@ -80,7 +84,7 @@ def class_name(number: int) -> str:
 def address_of(name: str) -> str | None:
     """Return the PCI address that a section's name begins with, as `0000:00:03.0`.
 
-    Behind bridges a name has the addresses of all of them.
+    Behind bridges a name has slot and function of all of them: `0000:00:01.0:00.0`.
     """
     found = _ADDRESS.match(name)
     return found["address"] if found else None

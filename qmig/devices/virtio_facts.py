@@ -18,6 +18,9 @@ Facts = dict[str, Any]
 _RING_PACKED: Final = 34
 _DESC_LEN: Final = 16
 _DEFAULT_ALIGN: Final = 4096
+_MOST_TELLING: Final = (
+    *("FAILED", "NEEDS_RESET", "DRIVER_OK", "FEATURES_OK", "DRIVER", "ACKNOWLEDGE"),
+)
 _ENDIAN: Final = {1: "little", 2: "big"}
 
 
@@ -64,7 +67,7 @@ def facts_of(device: Device) -> tuple[str, Facts] | None:
     if pci:
         facts["pci"] = pci
     ready = sum(bool(queue["desc_addr"]) for queue in facts["queues"])
-    shown = " ".join(facts["status"][-1:]) or "reset"
+    shown = next((name for name in _MOST_TELLING if name in facts["status"]), "reset")
     name = facts.get("device", "a virtio device")
     what = f"{name}, {shown}, {ready}/{len(facts['queues'])} queues set up"
     return what, facts

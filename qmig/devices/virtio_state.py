@@ -12,6 +12,7 @@ from qmig.wire.framing import SubsectionHead
 from qmig.wire.gate import read_record
 from qmig.wire.pci import (
     PCI_CONFIG_SPACE_SIZE,
+    PCI_DEVICE_VERSION,
     PCI_IRQ_STATE_LEN,
     PCIE_CONFIG_SPACE_SIZE,
     MsixEntry,
@@ -78,8 +79,7 @@ _NESTED_IN: Final = b"virtio/extra_state"
 def decode_virtio(body: Body, group: Group, size: int, path: str) -> None:
     """Decode a field of the type `virtio`.
 
-    Which transport it is shows in the bytes: each is tried, and the one that fits to the last byte
-    is taken. Where none does, the field is left as it is.
+    Which transport it is shows in the bytes. Where none fits, the field is left as it is.
     """
     start, end = body.offset, body.offset + size
     data = body.peek(size)
@@ -105,7 +105,10 @@ def _pci(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] |
     """Decode what virtio-pci writes in front; return its record of a queue."""
     at = fixed_len(VirtioVersion)
     config = data[at : at + PCI_CONFIG_SPACE_SIZE]
-    if len(config) < PCI_CONFIG_SPACE_SIZE:
+    if (
+        len(config) < PCI_CONFIG_SPACE_SIZE
+        or int.from_bytes(data[:at], "big") != PCI_DEVICE_VERSION
+    ):
         return None
     express = any(number == PciCapability.EXP for _, number, _ in capabilities(config))
     vectors = msix_vectors(config)
@@ -134,7 +137,8 @@ def _pci(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] |
 
 
 def _mmio(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] | None:
-    del data
+    if not _head_fits(data, fixed_len(VirtioMmioTransport)):
+        return None
     whole = Group(TRANSPORT, "mmio", STRUCT, body.offset)
     group.children.append(whole)
     add_record(body, whole, VirtioMmioTransport, path)

@@ -17,6 +17,7 @@ from construct import Array, Bytes, Int8ul, Int16ul, Int32ul, Int64ul
 
 from qmig.wire.record import WireRecord, wire
 
+PCI_DEVICE_VERSION: Final = 2
 PCI_CONFIG_SPACE_SIZE: Final = 256
 PCIE_CONFIG_SPACE_SIZE: Final = 4096
 PCI_CONFIG_HEADER_SIZE: Final = 64

@@ -1,0 +1,243 @@
+"""What `qmig devices` says of a guest is what the QEMU that wrote the stream said of it."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import qmig
+from qmig.devices import Device, open_devices
+from qmig.devices.facts import facts_of
+from qmig.devices.tree import counted_len
+from tests.conftest import FindQemu
+from tests.interop.device_guests import DeviceGuest, Told, recorded
+
+_DISK: Final = ("-drive", "file=disk.img,format=raw,if=none,id=d0")
+_DISK1: Final = ("-drive", "driver=null-co,read-zeroes=on,if=none,id=d1")
+_NET: Final = ("-netdev", "user,id=n0")
+_BOOT: Final = (*_DISK, "-device", "virtio-blk-pci,id=blk0,drive=d0,bootindex=0")
+_MEM: Final = ("-object", "memory-backend-ram,id=mem0,size=16M")
+GUESTS: Final = {
+    "pc": DeviceGuest(
+        arguments=(
+            *("-M", "pc", "-m", "64", *_BOOT, *_NET, "-device", "virtio-net-pci,netdev=n0,id=net0"),
+            *("-device", "virtio-rng-pci,id=rng0", "-device", "virtio-gpu-pci,id=gpu0"),
+            *("-netdev", "user,id=n1", "-device", "e1000,netdev=n1", "-device", "VGA"),
+        ),
+        run_until="blk0",
+    ),
+    "pc-7.2": DeviceGuest(
+        arguments=("-M", "pc", "-m", "64", *_BOOT, "-device", "virtio-balloon-pci,id=balloon0"),
+        qemu="7.2",
+        run_until="blk0",
+    ),
+    "pc-11.1": DeviceGuest(
+        arguments=("-M", "pc", "-m", "64", *_BOOT, "-device", "virtio-balloon-pci,id=balloon0"),
+        qemu="11.1",
+        run_until="blk0",
+        tells_status=False,
+    ),
+    "pc-floppy": DeviceGuest(
+        arguments=(
+            *("-M", "pc", "-m", "64", "-smp", "4", *_BOOT, "-device", "floppy"),
+            *("-device", "piix3-usb-uhci", "-device", "usb-tablet"),
+        ),
+        run_until="blk0",
+    ),
+    "pc-legacy": DeviceGuest(
+        arguments=(
+            *("-M", "pc", "-m", "64", *_DISK),
+            *("-device", "virtio-blk-pci,id=blk0,drive=d0,disable-modern=on"),
+        ),
+    ),
+    "pc-virtio-mem": DeviceGuest(
+        arguments=(
+            *("-M", "pc", "-m", "64,maxmem=256M", *_BOOT, *_MEM),
+            *("-device", "virtio-mem-pci,id=mem1,memdev=mem0,requested-size=0"),
+        ),
+        run_until="blk0",
+    ),
+    "q35": DeviceGuest(
+        arguments=(
+            *("-M", "q35", "-m", "64", *_BOOT, *_DISK1, "-device", "sdhci-pci"),
+            *("-device", "pcie-root-port,id=port0,chassis=1"),
+            *("-device", "qemu-xhci,bus=port0", "-device", "usb-kbd"),
+            *("-device", "virtio-serial-pci,id=serial0", "-device", "igb"),
+        ),
+        run_until="blk0",
+    ),
+    "q35-ahci": DeviceGuest(
+        arguments=(
+            *("-M", "q35,kernel-irqchip=off", "-m", "64", *_BOOT, *_DISK1),
+            *("-device", "ide-hd,drive=d1", "-device", "ich9-usb-ehci1"),
+            *("-device", "virtio-keyboard-pci,id=kbd0", "-device", "intel-hda"),
+        ),
+        run_until="blk0",
+    ),
+    "q35-packed": DeviceGuest(
+        arguments=(
+            *("-M", "q35", "-m", "64", *_DISK, *_NET),
+            *("-device", "virtio-blk-pci,id=blk0,drive=d0,packed=on"),
+            *("-device", "virtio-net-pci,id=net0,netdev=n0,packed=on,mq=on"),
+        ),
+        run_until="blk0",
+    ),
+    "microvm": DeviceGuest(
+        arguments=(
+            *("-M", "microvm,rtc=on", "-m", "64", *_DISK, *_NET),
+            *("-global", "virtio-mmio.force-legacy=off"),
+            *("-device", "virtio-blk-device,id=blk0,drive=d0"),
+            *("-device", "virtio-net-device,id=net0,netdev=n0"),
+        ),
+        run_until="blk0",
+    ),
+    "microvm-legacy": DeviceGuest(
+        arguments=("-M", "microvm", "-m", "64", "-device", "virtio-rng-device,id=rng0"),
+    ),
+    "virt": DeviceGuest(
+        arguments=(
+            *("-M", "virt", "-cpu", "cortex-a57", "-m", "64", *_DISK, *_NET),
+            *("-device", "virtio-blk-device,id=blk0,drive=d0"),
+            *("-device", "virtio-net-pci,id=net0,netdev=n0,romfile="),
+        ),
+        target="aarch64",
+    ),
+    "s390x": DeviceGuest(
+        arguments=(
+            *("-M", "s390-ccw-virtio", "-m", "64", *_DISK, *_NET),
+            *("-device", "virtio-blk-ccw,id=blk0,drive=d0"),
+            *("-device", "virtio-net-ccw,id=net0,netdev=n0", "-device", "virtio-rng-ccw,id=rng0"),
+        ),
+        target="s390x",
+    ),
+    "pseries": DeviceGuest(
+        arguments=(
+            *("-M", "pseries", "-m", "256", *_DISK, *_NET),
+            *("-device", "virtio-blk-pci,id=blk0,drive=d0"),
+            *("-device", "spapr-vlan,netdev=n0", "-device", "spapr-vscsi"),
+        ),
+        target="ppc64",
+    ),
+}
+_POWER_BRIDGE: Final = re.compile(r"^pci@[0-9a-f]+:")
+# `info registers` -> the names of `qmig.devices`, where they differ.
+_X86: Final = {"efl": "rflags", "rfl": "rflags"}
+
+
+@pytest.mark.qemu
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", GUESTS)
+def test_devices_are_what_qemu_says(name: str, find_qemu: FindQemu, tmp_path: Path) -> None:
+    guest = GUESTS[name]
+    told, path = recorded(guest, find_qemu(guest.qemu, guest.target), tmp_path)
+    with qmig.open_capture(path) as capture:
+        devices = list(open_devices(capture))
+        for device in devices:
+            assert device.error is None
+            assert device.undescribed is None
+            assert counted_len(device.tree) == device.length
+        compare_registers(devices, told, guest.target)
+        assert compare_pci(devices, told) >= min(len(told.pci), 1)
+        assert compare_virtio(devices, told, guest) == len(told.virtio)
+
+
+def compare_registers(devices: list[Device], told: Told, target: str) -> None:
+    facts = [facts for one in devices if one.name == "cpu" for _, facts in [facts_of(one)]]
+    assert len(facts) == len(told.registers)
+    for mine, theirs in zip(facts, told.registers, strict=True):
+        seen = 0
+        for name, value in theirs.items():
+            known, most = name, (1 << 64) - 1
+            if target == "x86_64":
+                known = _X86.get(name, name)
+                if name[0] == "e" and name not in ("efer", "efl"):
+                    known, most = f"r{name[1:]}", (1 << 32) - 1
+            if known in mine:
+                assert mine[known] & most == value, name
+                seen += 1
+        assert seen >= 16
+
+
+def compare_pci(devices: list[Device], told: Told) -> int:
+    """Hold PCI devices on bus 0 against `query-pci`; return how many there were."""
+    known = {}
+    for device in devices:
+        _, facts = facts_of(device)
+        facts = facts.get("pci", facts)
+        if "vendor_id" in facts and facts.get("address") is not None:
+            # A POWER host bridge is named by its own number.
+            known[_POWER_BRIDGE.sub("0000:00:", facts["address"])] = facts
+    compared = 0
+    for address, theirs in told.pci.items():
+        if address not in known:  # SeaBIOS knows it, but its state has no configuration space
+            assert not any("config" in str(one.tree) for one in devices if address in one.name)
+            continue
+        mine = known[address]
+        identity = theirs["id"]
+        assert mine["vendor_id"] == identity["vendor"]
+        assert mine["device_id"] == identity["device"]
+        assert mine["class"] == theirs["class_info"]["class"]
+        if "subsystem" in identity and "subsystem_id" in mine:
+            assert mine["subsystem_id"] == identity["subsystem"]
+        bars = {bar["bar"]: bar for bar in mine["bars"]}
+        for region in theirs["regions"]:
+            if region["address"] < 0 or region["bar"] not in bars:
+                # Not mapped; and a ROM may be there that was never given an address.
+                assert region["address"] < 0
+                continue
+            bar = bars[region["bar"]]
+            assert bar["addr"] == region["address"]
+            assert (bar["kind"] == "I/O") == (region["type"] == "io")
+            assert bar["prefetchable"] == region.get("prefetch", False) or bar["kind"] == "ROM"
+        bridge = theirs.get("pci_bridge")
+        if bridge:
+            assert mine["secondary_bus"] == bridge["bus"]["secondary"]
+            assert mine["subordinate_bus"] == bridge["bus"]["subordinate"]
+            assert mine["memory_base_addr"] == bridge["bus"]["memory_range"]["base"]
+            assert mine["memory_limit_addr"] == bridge["bus"]["memory_range"]["limit"]
+        compared += 1
+    return compared
+
+
+def compare_virtio(devices: list[Device], told: Told, guest: DeviceGuest) -> int:
+    """Hold virtio devices against what QEMU said of them; return how many there were."""
+    mine: dict[str, list[dict[str, Any]]] = {}
+    for device in devices:
+        _, facts = facts_of(device)
+        if "guest_features" in facts:
+            mine.setdefault(facts["device"], []).append(facts)
+    compared = 0
+    for name, theirs in told.virtio.items():
+        kind = theirs["name"].replace("virtio-serial", "virtio-console")
+        facts = mine[kind].pop(0)
+        if guest.tells_status:
+            compare_status(facts, theirs)
+        for queue, status in zip(facts["queues"], theirs["queues"], strict=guest.tells_status):
+            assert queue["num"] == status["vring-num"]
+            for field in ("desc", "avail", "used"):
+                assert queue[f"{field}_addr"] == status[f"vring-{field}"], field
+            assert queue["last_avail_idx"] == status["last-avail-idx"]
+            if "used_idx" in queue:
+                assert queue["used_idx"] == status["used-idx"]
+        if name == guest.run_until:
+            assert "DRIVER_OK" in facts["status"]
+            assert facts["queues"][0]["desc_addr"]
+            assert facts["queues"][0]["last_avail_idx"]
+        compared += 1
+    assert not any(mine.values()) or not told.virtio
+    return compared
+
+
+def compare_status(facts: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Hold status and features against `x-query-virtio-status`."""
+    assert set(facts["status"]) == {
+        word.split(":")[0].removeprefix("VIRTIO_CONFIG_S_") for word in theirs["status"]["statuses"]
+    }
+    features = theirs["guest-features"]
+    words = [*features["transports"], *features.get("dev-features", [])]
+    assert sorted(facts["features"]) == sorted(word.split(":")[0] for word in words)
+    assert facts["isr"] == theirs["isr"]
+    assert facts["broken"] == theirs["broken"]
+    assert facts["disabled"] == theirs["disabled"]
+    assert len(facts["queues"]) == theirs["num-vqs"]
