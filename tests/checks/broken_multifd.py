@@ -349,8 +349,8 @@ def _page_on_two_channels(name: str) -> Callable[[], Broken]:
         made = connections(name)
         index = made.find(0, _has_pages)
         packet = made.packet(0, index)
-        later = {"packet_num": packet.packet_num + 1, "flags": packet.flags & ~multifd.SYNC}
-        made.channels[1].packets.insert(1, replace(packet, **later))
+        number, flags = packet.packet_num + 1, packet.flags & ~multifd.SYNC
+        made.channels[1].packets.insert(1, replace(packet, packet_num=number, flags=flags))
         return made.broken(1, 1)
 
     return broken

@@ -41,6 +41,12 @@ type, devices, block sizes, guest UUID, page size and capabilities are those of 
 values inside a device's state please the device. Where the stream contradicts itself in these
 things, there is a rule.
 
+Of multifd, how many channels a destination is set to and whether it syncs them after each section
+or each round are no less its own. A file that does not begin with the magic of a channel is not
+taken for one. Channels are compared with each other and with the main stream only while none of
+them is damaged, for what was passed over takes its pages, its number and perhaps a SYNC along; and
+packet numbers are compared since 9.2 only, as they repeat up to 8.2.
+
 Nor does a rule hold against a stream that it is for another release. Legal, though 10.0 refuses
 them: compressed pages (COMPRESS_PAGE, 2.4 to 9.0), and mapped-ram with x-ignore-shared and shared
 blocks, which 10.0 writes and cannot load itself. A stream without any block list cannot be judged:
