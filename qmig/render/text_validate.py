@@ -106,7 +106,7 @@ def _judgement(report: Document) -> str:
     return f"damaged{behind}; QEMU 10.0 {worst}"
 
 
-# What a destination meets first is not known of several; what refuses comes before what hangs.
+# Of several broken rules the worst is told: which of them a destination meets first is not known.
 _WORST_FIRST: Final = (
     Outcome.CRASHES,
     Outcome.HANGS,
