@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from qmig.capture.channel import ChannelWalk, Packet
     from qmig.capture.container import Container
 
-_WAITING: Final = 16  # packets; each has at most MAX_PACKET_PAYLOAD_LEN, 2 MiB
+_WAITING: Final = 16  # packets with their payloads, of at most MAX_PACKET_PAYLOAD_LEN each
+# Packets whose payloads are read when it is their turn, 5 KiB each. So many that the walk can come
+# to the next channel meanwhile, and two are decompressed at once.
+_WAITING_TO_BE_READ: Final = 2048
 
 
 class Broken(NamedTuple):
@@ -56,16 +59,17 @@ class Inflating:
         self.broken: Broken | None = None
         self._source = walk.source
         self._decoder = decoder_of(method)
-        self._jobs: queue.Queue[tuple[Packet, int, bytes] | None] = queue.Queue(_WAITING)
+        # What comes once only is read by the walk, which has it at hand.
+        self._read_later = isinstance(walk.source, FileSource)
+        self._jobs: queue.Queue[tuple[Packet, int, bytes] | None]
+        self._jobs = queue.Queue(_WAITING_TO_BE_READ if self._read_later else _WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="qmig-inflate", daemon=True)
         self._thread.start()
 
     def submit(self, packet: Packet, plain_len: int) -> None:
         """Give the next packet; waits while too many are waiting."""
-        # What comes once only is read here, where the walk has it at hand.
-        at_any_time = isinstance(self._source, FileSource)
-        data = b"" if at_any_time else self._read(packet)
+        data = b"" if self._read_later else self._read(packet)
         self._jobs.put((packet, plain_len, data))
 
     def finish(self) -> None:
