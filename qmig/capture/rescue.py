@@ -136,9 +136,11 @@ class _Rescuer:
             ) from error
         self._describe_stream()
         first, last = self._connections[0], self._connections[-1]
-        found.blocks = ram.views(
+        views = ram.views(
             first.last, finished=self._ram_ended(), all_listed=found.lost_ram_len == 0
         )
+        # A block list ends where its total is reached, so that one of no length cannot end it.
+        found.blocks = [view for view in views if view.used_length]
         left = MAX_SALVAGED_RANGES
         for view in found.blocks:
             found.maps.append(view.page_map(left))
