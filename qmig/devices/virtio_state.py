@@ -20,7 +20,14 @@ from qmig.wire.pci import (
 )
 from qmig.wire.record import WireRecord, fixed_len
 from qmig.wire.virtio import (
+    SUBCHANNEL_ORB,
+    SUMMARY_OFFSET,
     VIRTIO_QUEUE_MAX,
+    VirtioCcwIndicator,
+    VirtioCcwOrb,
+    VirtioCcwSummary,
+    VirtioCcwTail,
+    VirtioCcwVector,
     VirtioFeatures,
     VirtioFlag,
     VirtioHead,
@@ -58,9 +65,11 @@ QUEUES: Final = "vq"
 _PREFIX: Final = b"virtio/"
 _MARK: Final = 5
 _MAX_CONFIG_LEN: Final = 65536
-# A ccw transport holds a subchannel with its last request; 36 indicators are added to 10.
-_MAX_TRANSPORT_LEN: Final = 1024
+_MAX_SUBCHANNEL_LEN: Final = 1024
+_INDICATORS: Final = ("indicators", "indicators2", "summary_indicator")
 _LAYOUTS: Final = {
+    SUBCHANNEL_ORB: _Layout(VirtioCcwOrb),
+    SUMMARY_OFFSET: _Layout(VirtioCcwSummary),
     b"virtio/device_endian": _Layout(VirtioFlag),
     b"virtio/64bit_features": _Layout(VirtioFeatures),
     b"virtio/virtqueues": _Layout(queue=VirtioQueueRings),
@@ -83,7 +92,7 @@ def decode_virtio(body: Body, group: Group, size: int, path: str) -> None:
     """
     start, end = body.offset, body.offset + size
     data = body.peek(size)
-    for transport in (_pci, _mmio, _ccw):
+    for transport in (_pci, _ccw, _mmio):
         body.offset = start
         group.children.clear()
         group.form = DERIVED
@@ -147,22 +156,25 @@ def _mmio(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] 
 
 
 def _ccw(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] | None:
-    """Pass over what virtio-ccw writes in front; its length depends on the subchannel."""
+    """Decode what virtio-ccw writes in front: its subchannel has one length up to a subsection."""
     start = body.offset
-    for length in range(min(_MAX_TRANSPORT_LEN, len(data))):
-        if not _head_fits(data, length):
-            continue
-        trial = Group("", "", STRUCT, start)
-        body.offset = start + length
-        try:
-            _device(body, trial, VirtioQueueVector, start + len(data), path)
-        except StreamError:
-            continue
-        if body.offset == start + len(data):
-            body.offset = start
-            group.children.append(Field(TRANSPORT, "ccw", start, length, body.blob(length, path)))
-            return VirtioQueueVector
-    return None
+    marked = bytes([_MARK, len(SUBCHANNEL_ORB)]) + SUBCHANNEL_ORB
+    at = data.find(marked, 0, _MAX_SUBCHANNEL_LEN)
+    if at < 0:
+        return None
+    whole = Group(TRANSPORT, "ccw", STRUCT, start)
+    group.children.append(whole)
+    whole.children.append(Field("subchannel", "buffer", start, at, body.blob(at, path)))
+    _subsection(body, whole, path)
+    for name in _INDICATORS:
+        add_struct(body, whole, name, VirtioCcwIndicator, path)
+    add_record(body, whole, VirtioCcwVector, path)
+    marked = bytes([_MARK, len(SUMMARY_OFFSET)]) + SUMMARY_OFFSET
+    if body.peek(len(marked)) == marked:
+        _subsection(body, whole, path)
+    add_record(body, whole, VirtioCcwTail, path)
+    whole.length = body.offset - start
+    return VirtioQueueVector
 
 
 def _head_fits(data: bytes, at: int) -> bool:

@@ -7,7 +7,9 @@ Big-endian, but the device's own configuration, which is as the guest sees it. G
     transport   pci: be32 version of PCIDevice, configuration space, 16 bytes of interrupt state,
                      and with MSI-X: table, pending bits, be16 vector of the configuration
                 mmio: VirtioMmioTransport
-                ccw: fields of s390_virtio_ccw_dev, which begin with those of the subchannel
+                ccw: fields of s390_subch_dev, its subsection s390_subch_dev/orb with VirtioCcwOrb,
+                 3 VirtioCcwIndicator, VirtioCcwVector,
+                 [subsection s390_adapter_info/summary_offset with be32], VirtioCcwTail
     queue       VirtioQueue; with MSI-X VirtioQueueVector; on mmio VirtioQueueAligned
     subsection  0x05, counted name, be32 version, and by name:
                 virtio/device_endian        u8, 1 little, 2 big
@@ -25,7 +27,8 @@ rings are modern ones, `virtio/virtqueues` has what follows from `desc` otherwis
 
 Sources: hw/virtio/virtio.c (virtio_save, vmstate_virtio), hw/virtio/virtio-pci.c
 (virtio_pci_save_config, virtio_pci_save_queue, vmstate_virtio_pci), hw/virtio/virtio-mmio.c
-(vmstate_virtio_mmio), hw/s390x/virtio-ccw.c (vmstate_virtio_ccw_dev), 10.0.
+(vmstate_virtio_mmio), hw/s390x/virtio-ccw.c
+(vmstate_virtio_ccw_dev), hw/s390x/css.c (vmstate_subch_dev), 10.0.
 """
 
 from __future__ import annotations
@@ -58,6 +61,47 @@ class VirtioMmioTransport(WireRecord):
     host_features_sel: int = wire(Int32ub, "which 32 features the guest looks at")
     guest_features_sel: int = wire(Int32ub, "which 32 features the guest sets")
     guest_page_shift: int = wire(Int32ub, "legacy: a page of the guest has 1 << shift bytes")
+
+
+SUBCHANNEL_ORB: Final = b"s390_subch_dev/orb"
+SUMMARY_OFFSET: Final = b"s390_adapter_info/summary_offset"
+
+
+class VirtioCcwOrb(WireRecord):
+    """Body of s390_subch_dev/orb: the subchannel's last operation request."""
+
+    intparm: int = wire(Int32ub, "interruption parameter")
+    ctrl0: int = wire(Int16ub, "key and control bits")
+    lpm: int = wire(Int8ub, "logical path mask")
+    ctrl1: int = wire(Int8ub, "control bits")
+    cpa: int = wire(Int32ub, "guest-physical address of the channel program")
+
+
+class VirtioCcwIndicator(WireRecord):
+    """Indicators of the queues, of the configuration, and the summary indicator."""
+
+    len: int = wire(Int32ub, "bytes")
+    addr: int = wire(Int64ub, "guest-physical address; 0: none")
+
+
+class VirtioCcwVector(WireRecord):
+    """Behind the indicators."""
+
+    config_vector: int = wire(Int16ub, "indicator for changes of the configuration; ffff: none")
+    ind_offset: int = wire(Int64ub, "offset of the indicators, bits")
+
+
+class VirtioCcwSummary(WireRecord):
+    """Body of s390_adapter_info/summary_offset."""
+
+    summary_offset: int = wire(Int32ub, "offset of the summary indicator, bits")
+
+
+class VirtioCcwTail(WireRecord):
+    """The end of the transport."""
+
+    thinint_isc: int = wire(Int8ub, "interruption subclass")
+    revision: int = wire(Int32ub, "revision of virtio-ccw; ffffffff: none chosen")
 
 
 class VirtioVersion(WireRecord):

@@ -25,7 +25,7 @@ PC = "qemu-10.0-devices-pc"
 SHOWN = {
     "qemu-10.0-devices-pc": ("mc146818rtc", "0000:00:03.0/virtio-net/0/virtio.vq", "i8259"),
     "qemu-10.0-dirty-bitmap": ("globalstate", "apic/0"),
-    "qemu-10.0-s390x-stopped": ("s390_css", "cpu/0/env.regs[1]"),
+    "qemu-10.0-s390x-stopped": ("qemu-s390-flic", "cpu/0/env.regs[1]"),
     "qemu-5.2-devices-q35": ("0000:00:01.0/pcie-root-port",),
     "qemu-11.1-no-vmdesc": ("timer",),
 }
