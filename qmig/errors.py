@@ -202,8 +202,13 @@ class OutputClosedError(OutputError):
 
 
 def join_hint(line: str, hint: str | None) -> str:
-    """Append a hint to an error line, where there is one."""
-    return f"{line}; {hint}" if hint else line
+    """Append a hint to an error line, where there is one; names from a stream become harmless."""
+    whole = f"{line}; {hint}" if hint else line
+    if whole.isprintable():
+        return whole
+    from qmig.escape import harmless
+
+    return harmless(whole)
 
 
 @contextmanager

@@ -4,38 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from qmig.escape import escaped
+from qmig.escape import harmless as harmless  # with what follows: words for people
+
 WIDTH: Final = 100
 CUT_MARK: Final = "..."
 _KIB: Final = 1024
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_BYTE_SURROGATES: Final = range(0xDC80, 0xDD00)  # how bytes that are not UTF-8 are kept in text
-
-
-def harmless(text: str) -> str:
-    r"""Return text from outside as a terminal may get it.
-
-    Control characters, escape sequences, invisible and undecodable characters become `\x1b` and
-    the like.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    if code in _BYTE_SURROGATES:
-        code -= 0xDC00
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def pure(text: str) -> str:
     r"""Return text for JSON: what is no character, as bytes that are not UTF-8, becomes `\\xNN`."""
     if text.isascii():
         return text
-    return "".join(_escaped(char) if 0xD800 <= ord(char) <= 0xDFFF else char for char in text)
+    return "".join(escaped(char) if 0xD800 <= ord(char) <= 0xDFFF else char for char in text)
 
 
 def columns(text: str) -> int:
