@@ -29,6 +29,13 @@ def main() -> int:
         return guarded(lambda: _inspect(arguments[1:]))
     if arguments[:1] == ["validate"] and is_files_alone(arguments[1:]):
         return guarded(lambda: _validate(arguments[1:]))
+    if arguments[:1] == ["devices"]:
+        from qmig.cli.devices_request import plain_request as plain_devices
+        from qmig.cli.devices_request import run_devices
+
+        options = plain_devices(arguments[1:])
+        if options is not None:
+            return guarded(lambda: run_devices(options))
     if arguments[:1] == ["save"]:
         from qmig.cli.save_request import plain_request
 

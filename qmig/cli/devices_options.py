@@ -6,11 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from qmig.cli.devices_request import DevicesOptions
-from qmig.cli.guard import WRONG_USAGE, guarded
-from qmig.cli.output import UsageError
+from qmig.cli.devices_request import DevicesOptions, run_devices
+from qmig.cli.guard import guarded
 from qmig.cli.values import number, page_size
-from qmig.render.errors import show_error
 
 DEVICES_HELP: Final = """\
 Show the state of the devices in a migration stream, decoded by the stream's own description.
@@ -98,14 +96,4 @@ def devices_command(
         output=output,
         force=force,
     )
-    raise typer.Exit(guarded(lambda: _devices(options)))
-
-
-def _devices(options: DevicesOptions) -> int:
-    from qmig.cli.devices import devices
-
-    try:
-        return devices(options)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE
+    raise typer.Exit(guarded(lambda: run_devices(options)))

@@ -39,6 +39,39 @@ class DevicesOptions(NamedTuple):
     force: bool = False
 
 
+def plain_request(arguments: Sequence[str]) -> DevicesOptions | None:
+    """Read a command line of names and flags without values, which needs no option parser.
+
+    Returns:
+        What is asked for; None where it takes a parser to tell.
+    """
+    given = [one for one in arguments if one == _STANDARD_INPUT or not one.startswith("-")]
+    flags = {one for one in arguments if one not in given}
+    if not given or not flags <= {"--json", "--sizes", "--offsets", "--quiet"}:
+        return None
+    return DevicesOptions(
+        given,
+        json="--json" in flags,
+        sizes="--sizes" in flags,
+        offsets="--offsets" in flags,
+        quiet="--quiet" in flags,
+    )
+
+
+def run_devices(options: DevicesOptions) -> int:
+    """Show the state of devices; return the exit code, also where the command line is wrong."""
+    from qmig.cli.devices import devices
+    from qmig.cli.guard import WRONG_USAGE
+    from qmig.cli.output import UsageError
+    from qmig.render.errors import show_error
+
+    try:
+        return devices(options)
+    except UsageError as error:
+        show_error(str(error))
+        return WRONG_USAGE
+
+
 def files_and_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell files from names: the first argument is a file, and so is what exists as one."""
     files = list(arguments[:1])

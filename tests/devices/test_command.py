@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import qmig
-from qmig.cli.devices_request import files_and_names
+from qmig.cli.devices_request import DevicesOptions, files_and_names, plain_request
 from qmig.devices import open_devices
 from qmig.render.report_devices import Chosen, json_pieces, text_of_bytes
 from qmig.render.text_devices import device_lines, dump_lines, number_text, table_lines
@@ -175,6 +175,16 @@ def test_what_exists_is_a_file_and_all_else_a_name(
         ["missing", "ch1.bin", "-"],
         ["cpu/0", "a" * 300, "a\0b"],
     )
+
+
+def test_a_plain_command_line_needs_no_parser() -> None:
+    assert plain_request(["a", "--json", "b"]) == DevicesOptions(["a", "b"], json=True)
+    both = plain_request(["-", "--sizes", "--offsets", "--quiet"])
+    assert both == DevicesOptions(["-"], sizes=True, offsets=True, quiet=True)
+    assert plain_request([]) is None
+    assert plain_request(["--json"]) is None
+    assert plain_request(["a", "--select", "b"]) is None
+    assert plain_request(["a", "--help"]) is None
 
 
 def test_bytes_numbers_and_dumps_as_text() -> None:
