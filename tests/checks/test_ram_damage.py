@@ -113,9 +113,20 @@ def test_each_wrong_header_is_found(tmp_path: Path) -> None:
     assert found(_mapped(tmp_path, blocks)) == ["QM201", "QM204", "QM202"]
 
 
-@pytest.mark.parametrize("field", ["bitmap_offset", "pages_offset"])
-def test_offsets_that_no_file_has_are_bounded(field: str, tmp_path: Path) -> None:
-    block = replace(MappedBlock("a", 16 * PAGE_LEN, {3: CONTENT}), **{field: (1 << 64) - (1 << 20)})
+FAR = (1 << 64) - (1 << 20)
+
+
+@pytest.mark.parametrize(("bitmap_offset", "pages_offset"), [(FAR, None), (None, FAR)])
+def test_offsets_that_no_file_has_are_bounded(
+    bitmap_offset: int | None, pages_offset: int | None, tmp_path: Path
+) -> None:
+    block = MappedBlock(
+        "a",
+        16 * PAGE_LEN,
+        {3: CONTENT},
+        bitmap_offset=bitmap_offset,
+        pages_offset=pages_offset,
+    )
     ids = found(_mapped(tmp_path, [block]))
     assert ids
     assert ids[0] in ("QM207", "QM210", "QM211")
