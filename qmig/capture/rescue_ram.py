@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -178,15 +179,19 @@ class RamRescue:
         self._place_strays(walk, all_listed=all_listed)
         self._index.finish()
         size = walk.known_page_size_len or self._page_size_len
+        # A damaged length may end inside a page; of that page nothing was ever sent.
+        blocks = [
+            replace(block, used_length=block.used_length - block.used_length % size)
+            for block in walk.blocks
+        ]
         if walk.mapped:
             written = len(walk.blocks) if finished else last_written(walk.blocks, walk.source)
             return [
                 RescuedMapped(block, size, source=walk.source, written=block.index <= written)
-                for block in walk.blocks
+                for block in blocks
             ]
         return [
-            RescuedBlock(block, size, index=self._index, sources=self._sources)
-            for block in walk.blocks
+            RescuedBlock(block, size, index=self._index, sources=self._sources) for block in blocks
         ]
 
     def _place_strays(self, walk: RescueWalk, *, all_listed: bool) -> None:
