@@ -11,6 +11,7 @@ import pytest
 from fixtures.recipes import RECIPES
 from fixtures.recorder import targets
 from fixtures.recorder.record import record
+from tests.checks.sound import require_not_called_wrong
 from tests.interop.claims import CLAIMS, unmet_claims
 from tests.interop.judge import (
     Recorded,
@@ -30,6 +31,7 @@ def judge(what: Recorded) -> None:
         assert_complete(seen)
         assert_ram_is_the_guests(seen)
         assert_release_is_possible(seen)
+    require_not_called_wrong(what.paths)
 
 
 @pytest.mark.qemu

@@ -6,6 +6,7 @@ import pytest
 
 import qmig
 from fixtures.recorder import libvirt
+from tests.checks.sound import require_not_called_wrong
 from tests.interop.claims import CLAIMS, unmet_claims
 from tests.interop.judge import (
     assert_complete,
@@ -39,6 +40,7 @@ def test_image_is_read(name: str, libvirt_root: Path, tmp_path: Path) -> None:
         assert_complete(seen)
         assert_ram_is_the_guests(seen)
         assert_release_is_possible(seen)
+    require_not_called_wrong(what.paths)
 
 
 @pytest.mark.qemu
