@@ -11,6 +11,9 @@ from typing import Any, Final
 from fixtures.recorder.machine import Machine
 
 _REGISTER: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9]*) *=([0-9a-f]{8,16})\b")
+_SEGMENT: Final = re.compile(
+    r"^([ECSDFG]S|LDT|TR) *=([0-9a-f]{4}) ([0-9a-f]+) ([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE
+)
 _POWER_ROW: Final = re.compile(r"^GPR(\d+)((?: [0-9a-f]{16})+)", re.MULTILINE)
 _NUMBERED: Final = re.compile(r"([xrc])(\d+)")
 _PLAIN: Final = ("-nodefaults", "-display", "none", "-accel", "tcg", "-S", "-no-user-config")
@@ -44,11 +47,17 @@ class Told:
 
     Attributes:
         registers: by CPU, names in small letters as `info registers` prints them.
+        segments: by CPU and name: selector, base, limit and flags (x86).
+        apics: by CPU, vectors in service and requested (x86).
+        rtc: the time of the real-time clock, as a struct tm.
         pci: by address on bus 0, `query-pci`.
         virtio: by qdev id, `x-query-virtio-status`, with its queues under `queues`.
     """
 
     registers: list[dict[str, int]] = field(default_factory=list)
+    segments: list[dict[str, tuple[int, ...]]] = field(default_factory=list)
+    apics: list[dict[str, list[int]]] = field(default_factory=list)
+    rtc: Mapping[str, int] | None = None
     pci: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     virtio: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -76,7 +85,14 @@ def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, P
 
             machine.wait_for(used, "queue that was used", SETTLE_SECONDS)
             machine.execute("stop")
-        told = Told(_registers(machine), _pci(machine), _virtio(machine, guest))
+        told = Told(
+            registers=_registers(machine),
+            segments=_segments(machine),
+            apics=_apics(machine) if guest.target == "x86_64" else [],
+            rtc=_rtc(machine),
+            pci=_pci(machine),
+            virtio=_virtio(machine, guest),
+        )
         machine.execute("migrate", {"uri": f"exec:cat > {stream.name}"})
         machine.wait_migrated()
     return told, stream
@@ -84,16 +100,52 @@ def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, P
 
 def _registers(machine: Machine) -> list[dict[str, int]]:
     """Read all CPUs' registers, whose names are spelt as `qmig devices` does."""
-    printed = re.split(
-        r"^CPU#\d+\s*$", machine.monitor_line("info registers -a"), flags=re.MULTILINE
-    )
     found = []
-    for text in printed[1:] or printed:
+    for text in _printed_registers(machine):
         values = {name.lower(): int(value, 16) for name, value in _REGISTER.findall(text)}
         for row, values_of_row in _POWER_ROW.findall(text):
             for at, value in enumerate(values_of_row.split()):
                 values[f"r{int(row) + at}"] = int(value, 16)
         found.append({_spelt(name): value for name, value in values.items()})
+    return found
+
+
+def _printed_registers(machine: Machine) -> list[str]:
+    whole = machine.monitor_line("info registers -a")
+    printed = re.split(r"^CPU#\d+\s*$", whole, flags=re.MULTILINE)
+    return printed[1:] or printed
+
+
+def _segments(machine: Machine) -> list[dict[str, tuple[int, ...]]]:
+    return [
+        {
+            name.lower(): tuple(int(word, 16) for word in words)
+            for name, *words in _SEGMENT.findall(text)
+        }
+        for text in _printed_registers(machine)
+    ]
+
+
+def _apics(machine: Machine) -> list[dict[str, list[int]]]:
+    found = []
+    for at in range(len(machine.execute("query-cpus-fast"))):
+        printed = machine.monitor_line(f"info lapic {at}")
+        found.append(
+            {
+                name: [int(word) for word in re.findall(r"\d+", re.sub(r"\(\w*\)", "", words))]
+                for name, words in re.findall(r"^(ISR|IRR)\s+(.*?)\s*$", printed, re.MULTILINE)
+            }
+        )
+    return found
+
+
+def _rtc(machine: Machine) -> Mapping[str, int] | None:
+    known = {item["name"] for item in machine.execute("qom-list", {"path": "/machine"})}
+    if "rtc-time" not in known:
+        return None
+    found: Mapping[str, int] = machine.execute(
+        "qom-get", {"path": "/machine", "property": "rtc-time"}
+    )
     return found
 
 

@@ -122,6 +122,7 @@ GUESTS: Final = {
         run_until="blk0",
     ),
 }
+_ON_X86: Final = ("cpu", "apic", "mc146818rtc")
 _POWER_BRIDGE: Final = re.compile(r"^pci@[0-9a-f]+:")
 # `info registers` -> the names of `qmig.devices`, where they differ.
 _X86: Final = {"efl": "rflags", "rfl": "rflags"}
@@ -140,6 +141,8 @@ def test_devices_are_what_qemu_says(name: str, find_qemu: FindQemu, tmp_path: Pa
             assert device.undescribed is None
             assert counted_len(device.tree) == device.length
         compare_registers(devices, told, guest.target)
+        if guest.target == "x86_64":
+            compare_x86(devices, told)
         assert compare_pci(devices, told) >= min(len(told.pci), 1)
         assert compare_virtio(devices, told, guest) == len(told.virtio)
 
@@ -159,6 +162,28 @@ def compare_registers(devices: list[Device], told: Told, target: str) -> None:
                 assert mine[known] & most == value, name
                 seen += 1
         assert seen >= 16
+
+
+def compare_x86(devices: list[Device], told: Told) -> None:
+    """Hold segments, local APICs and the real-time clock against what QEMU said of them."""
+    known = {name: [facts_of(one)[1] for one in devices if one.name == name] for name in _ON_X86}
+    for facts, theirs in zip(known["cpu"], told.segments, strict=True):
+        mine = {one["name"]: one for one in facts["segments"]}
+        assert set(mine) - {"gdt", "idt"} == set(theirs)
+        for name, (selector, base, limit, flags) in theirs.items():
+            segment = mine[name]
+            assert (segment["selector"], segment["base"]) == (selector, base), name
+            # QEMU prints the bits of the descriptor alone.
+            assert (segment["limit"], segment["flags"] & 0x00FFFF00) == (limit, flags), name
+    assert len(known["apic"]) == len(told.apics)
+    for facts, vectors in zip(known["apic"], told.apics, strict=True):
+        assert facts["in_service"] == vectors["ISR"]
+        assert facts["requested"] == vectors["IRR"]
+    if told.rtc is not None:
+        tm = told.rtc
+        date = f"{tm['tm_year'] + 1900:04}-{tm['tm_mon'] + 1:02}-{tm['tm_mday']:02}"
+        time = f"{tm['tm_hour']:02}:{tm['tm_min']:02}:{tm['tm_sec']:02}"
+        assert [facts["time"] for facts in known["mc146818rtc"]] == [f"{date} {time}"]
 
 
 def compare_pci(devices: list[Device], told: Told) -> int:
