@@ -12,6 +12,7 @@ from qmig.guest_source import dumped_source
 from qmig.migrate.generations import GENERATIONS, Generation
 from qmig.migrate.migrator import MigrationOptions
 from qmig.saving import OutputFormat, SaveOptions, save_guest
+from tests.checks.sound import require_not_called_wrong
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES
 from tests.migrate.saved import devices, page_size, ram_by_oracle, ram_by_qmig, release
@@ -93,6 +94,9 @@ def test_conversion(name: str, target: Target, capture_files: CaptureFiles, tmp_
     expected = ram_by_qmig(paths)
     assert ram_by_qmig(written) == expected
     assert ram_by_oracle(written, size) == expected
+    # No release that knows these machines sends 9.2's SYNC at the end, which is told.
+    odd = ["QM342"] if arguments.get("generation") == "9.2" else []
+    require_not_called_wrong(written, ignore=odd)
     with qmig.open_capture(*paths) as source, qmig.open_capture(*written) as saved:
         assert saved.errors == []
         missing = sum(view.missing_pages() for view in source.ram.values())
