@@ -68,6 +68,15 @@ GUESTS: Final = {
         ),
         run_until="blk0",
     ),
+    "q35-nvme": DeviceGuest(
+        arguments=(
+            *("-M", "q35", "-m", "64", *_BOOT, *_DISK1, "-device", "nvme,serial=1,drive=d1"),
+            *("-device", "virtio-rng-pci,id=rng0"),
+        ),
+        qemu="11.1",
+        run_until="blk0",
+        tells_status=False,
+    ),
     "q35-ahci": DeviceGuest(
         arguments=(
             *("-M", "q35,kernel-irqchip=off", "-m", "64", *_BOOT, *_DISK1),
