@@ -393,6 +393,10 @@ def _zstd(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(data)
 
 
+def _xz(data: bytes) -> bytes:
+    return lzma.compress(data, preset=0)
+
+
 def _gzip(data: bytes) -> bytes:
     return gzip.compress(data, 1, mtime=0)
 
@@ -400,7 +404,7 @@ def _gzip(data: bytes) -> bytes:
 WRAPPERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "gzip": _gzip,
     "bzip2": bz2.compress,
-    "xz": lzma.compress,
+    "xz": _xz,
     "zstd": _zstd,
     "lzop": lzop,
 }

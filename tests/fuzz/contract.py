@@ -6,7 +6,6 @@ reading RAM of a damaged capture, `qmig validate`, `qmig salvage`, the fields of
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -156,8 +155,6 @@ ENTRY_POINTS: Final[dict[str, EntryPoint]] = {
 class Contract:
     """Gives inputs to entry points and checks what they do.
 
-    Temporary files of this process go into its folder from now on.
-
     Args:
         folder: a folder of its own; inputs, outputs and temporary files go there.
     """
@@ -167,7 +164,6 @@ class Contract:
         self._out = folder / "out"
         for made in (self._inputs, self._out):
             made.mkdir(parents=True, exist_ok=True)
-        tempfile.tempdir = str(self._out)
         self._free = lowest_free_file()
 
     def write(self, files: Files) -> list[Path]:

@@ -1,7 +1,7 @@
 """Where the fields of a capture's records are, from the schemas that they were read by."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -10,13 +10,15 @@ from construct import Array
 import qmig
 from qmig.capture.channel import Packet
 from qmig.capture.records import PageBatch
+from qmig.capture.stream import StreamWalk
 from qmig.errors import QmigError
 from qmig.wire.libvirt import LibvirtSaveHeader
 from qmig.wire.lzop import LzopBlockLen, LzopHead, LzopMode, LzopStoredLen
 from qmig.wire.magic import LZOP_MAGIC
 from qmig.wire.record import Counted, WireRecord, field_table, fixed_len, has_counted, plain
-from tests.corpus import streams
-from tests.fuzz.gapped import Files, write_files
+from tests.corpus import Item, streams
+from tests.fuzz.gapped import Files, GappedFile, write_files
+from tests.sources import BytesSource
 
 # Fields that a reader believes: sizes, numbers of things, places, what kind of thing it is.
 _TELLING: Final = re.compile(
@@ -83,17 +85,26 @@ def places_of(files: Files, folder: Path) -> list[Place]:
                     for record, at in _lzop_places(container.layers, head):
                         found += _of_class(files, index, record, at)
                     continue
-                for item in items:
-                    if isinstance(item, PageBatch | Packet) or item.wire is None:
-                        continue
-                    for field, at, length in fields_of(item.wire):
-                        kept = files[index].kept_offset(item.offset + at)
-                        if kept is not None and length:
-                            name = type(item.wire).__name__
-                            found.append(Place(index, kept, length, name, field))
+                found += _of_items(items, index, files[index])
     except QmigError:
         return found
     return found
+
+
+def places_of_stream(data: bytes) -> list[Place]:
+    """Find the fields of a main stream alone, as far as it can be read."""
+    walk = StreamWalk(BytesSource(data), 0, careful=True)
+    return list(_of_items(walk.records(), 0, GappedFile(data)))
+
+
+def _of_items(items: Iterable[Item], index: int, file: GappedFile) -> Iterator[Place]:
+    for item in items:
+        if isinstance(item, PageBatch | Packet) or item.wire is None:
+            continue
+        for field, at, length in fields_of(item.wire):
+            kept = file.kept_offset(item.offset + at)
+            if kept is not None and length:
+                yield Place(index, kept, length, type(item.wire).__name__, field)
 
 
 def _of_class(files: Files, index: int, record: type[WireRecord], offset: int) -> Iterator[Place]:

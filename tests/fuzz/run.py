@@ -143,8 +143,12 @@ class Worker:
         self._mutator = mutator
         self._contract = Contract(folder)
         self._found = found
-        self._before_len = peak_memory_len()
+        self._before_len = 0
         self.summary = Summary()
+
+    def begin(self) -> None:
+        """Take the memory as it is now for what there was before the first input."""
+        self._before_len = peak_memory_len()
 
     def one(self, number: int) -> None:
         """Try one input."""
@@ -299,6 +303,7 @@ class Run:
         options = self._options
         worker = Worker(self._mutator, self._folder / f"job-{job}", self._found)
         with limited_memory():
+            worker.begin()
             for number in range(first + (job - first) % options.jobs, options.inputs, options.jobs):
                 if number in self._left_out:
                     continue
