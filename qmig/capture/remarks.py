@@ -19,8 +19,9 @@ from qmig.wire.record import fixed_len
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qmig.capture.capture import Capture, Channel
+    from qmig.capture.capture import Capture
     from qmig.capture.stream import StreamWalk
+    from qmig.capture.survey import Channel
 
 _MOST_NAMED: Final = 8
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from qmig.capture.capture import Channel, Survey, resumed_walk
 from qmig.capture.channel import ChannelWalk, Packet
 from qmig.capture.multifd import adjacent
 from qmig.capture.records import NOT_READ, PageBatch, Record
 from qmig.capture.run_state import BODY_LEN, SECTION_NAME, parse_run_state
+from qmig.capture.survey import Channel, Survey, resumed_walk
 from qmig.checks.check import Check, Context
 from qmig.checks.missing import missing_of
 from qmig.checks.registry import CHECKS, rule_of_fault

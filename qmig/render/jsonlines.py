@@ -11,10 +11,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig._version import __version__
-from qmig.capture.capture import resumed_walk
 from qmig.capture.channel import ChannelWalk, Packet
 from qmig.capture.preempt import PreemptWalk
 from qmig.capture.records import PageBatch, Record
+from qmig.capture.survey import resumed_walk
 from qmig.errors import TruncatedStreamError
 from qmig.memory import PageKind
 from qmig.render.report import error_object

@@ -13,8 +13,9 @@ from qmig.render.words import pure
 from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
-    from qmig.capture.capture import Capture, Channel
+    from qmig.capture.capture import Capture
     from qmig.capture.stream import StreamWalk
+    from qmig.capture.survey import Channel
     from qmig.memory import RamBlock
 
 _KINDS = {kind: kind.name.lower() for kind in PageKind}

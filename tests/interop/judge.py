@@ -12,13 +12,13 @@ from typing import Any, Final
 import qmig
 from fixtures.catalogue import Fixture, load_manifest, unpack
 from fixtures.store import add_entries
-from qmig.capture.capture import resumed_walk
 from qmig.capture.channel import ChannelWalk
 from qmig.capture.container import Container, Role
 from qmig.capture.multifd import ChannelPages
 from qmig.capture.preempt import PreemptWalk
 from qmig.capture.records import PageBatch, Record
 from qmig.capture.releases import RELEASES
+from qmig.capture.survey import resumed_walk
 from qmig.memory import PageKind, PageRun
 
 PIECE_LEN: Final = 1 << 20
