@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _STEP_LEN: Final = 8 * MIB  # bytes of guest memory that are written at a time
 _MOST_TEXT_LEN: Final = 4096
 _MOST_NAME_LEN: Final = 255
+_CONTINUING: Final = (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +147,19 @@ def write_salvaged(
 
 def kept_elements(found: Rescue) -> list[tuple[FoundElement, Source]]:
     """Return the sections and commands that the output has besides RAM."""
-    return [
-        (element, source)
-        for element, source in found.elements
-        if element.complete
-        and not element.is_ram
-        and element.name != SALVAGED_SECTION
-        and (element.kind is not QemuVmSection.COMMAND or element.name in CARRIED_COMMANDS)
-    ]
+    kept: list[tuple[FoundElement, Source]] = []
+    opened: set[int] = set()
+    for element, source in found.elements:
+        if not element.complete or element.is_ram or element.name == SALVAGED_SECTION:
+            continue
+        if element.kind is QemuVmSection.COMMAND and element.name not in CARRIED_COMMANDS:
+            continue
+        if element.kind is QemuVmSection.SECTION_START:
+            opened.add(element.section_id)
+        elif element.kind in _CONTINUING and element.section_id not in opened:
+            continue  # its START is lost, without which a stream may not go on with it
+        kept.append((element, source))
+    return kept
 
 
 def _write_whole(

@@ -34,7 +34,8 @@ _EOS: Final = RamWord(word=int(RamSaveFlag.EOS)).build()
 _FOOTER_LOOK: Final = rb"(?s)\x7e\x00\x00..(?=[\x00-\x04\x08]|\Z)"
 _NAME_AT: Final = 6  # behind type, section_id and the name's length
 # 0x01 or 0x04, an id below 65536, a name that starts with a printable byte
-_HEAD_LOOK: Final = rb"(?s)(?=[\x01\x04]\x00\x00..[\x01-\xff][\x21-\x7e])"
+_HEAD_LOOK: Final = re.compile(rb"(?s)(?=[\x01\x04]\x00\x00..[\x01-\xff][\x21-\x7e])")
+_HEAD_MARKS: Final = (b"\x01\x00\x00", b"\x04\x00\x00")
 
 
 class NextPlace(NamedTuple):
@@ -160,8 +161,7 @@ def _search_head(
         devices: names and instances that count; None: all that are plausible.
     """
     for base, data in _pieces(cursor, start):
-        for match in re.finditer(_HEAD_LOOK, data):
-            position = match.start()
+        for position in _head_positions(data):
             if position >= _SEARCH_LEN:
                 break
             if end is not None and base + position >= end:
@@ -172,6 +172,14 @@ def _search_head(
             ):
                 return base + position
     return None
+
+
+def _head_positions(data: bytes) -> Iterator[int]:
+    """Yield where the header of a section can stand; a piece without any costs next to nothing."""
+    begins = [at for mark in _HEAD_MARKS if (at := data.find(mark)) >= 0]
+    if begins:
+        for match in _HEAD_LOOK.finditer(data, min(begins)):
+            yield match.start()
 
 
 def _device_of(head: bytes) -> tuple[bytes, int]:

@@ -164,7 +164,6 @@ class Contract:
         self._out = folder / "out"
         for made in (self._inputs, self._out):
             made.mkdir(parents=True, exist_ok=True)
-        self._free = lowest_free_file()
 
     def write(self, files: Files) -> list[Path]:
         """Write an input; the one before is replaced."""
@@ -185,14 +184,14 @@ class Contract:
             Exception: whatever is not documented.
         """
         outcome = ACCEPTED
+        free = lowest_free_file()
         with writing_only_into(self._out):
             try:
                 ENTRY_POINTS[entry](paths, self._out)
             except QmigError as error:
                 _check_text(str(error))
                 outcome = type(error).__name__
-        if lowest_free_file() != self._free:
-            self._free = lowest_free_file()
+        if lowest_free_file() > free:
             raise ContractBrokenError(f"{entry} left a file open")
         if entry == "salvage" and (left := os.listdir(self._out)):  # noqa: PTH208  # faster
             shutil.rmtree(self._out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
+from qmig.capture.kinds import STREAM_MAGIC
 from tests.fuzz.built import WRAPPERS
 from tests.fuzz.gapped import MOST_FILES, Files, Gap, GappedFile
 from tests.fuzz.places import Place
@@ -224,7 +225,7 @@ class Mutator:
         if choice == 0 and not gaps:
             wrap = chance.choice(list(WRAPPERS.values()))
             files[index] = GappedFile(wrap(data))
-        elif choice == 1:
+        elif choice == 1 and data.startswith(STREAM_MAGIC):  # else a gap can be a GiB when unpacked
             gap = Gap(chance.randrange(len(data) + 1), 4096 * chance.randrange(1, 600))
             files[index] = GappedFile(data, tuple(sorted((*gaps, gap)))[:8])
         elif choice == 2 and len(files) > 1:
