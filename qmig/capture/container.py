@@ -175,7 +175,7 @@ def open_container(
 
 
 def _peel(container: Container, *, keep_all: bool) -> None:
-    for _ in range(MAX_CONTAINER_DEPTH):
+    for _ in range(MAX_CONTAINER_DEPTH + 1):  # the last one finds the stream
         head = container.source.read_at(container.stream_offset, _HEAD_LEN)
         if head.startswith(STREAM_MAGIC):
             return
