@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qmig.checks.finding import Finding
     from qmig.checks.validate import validate
     from qmig.checks.verdict import Verdict
+    from qmig.comparison.compare import compare
+    from qmig.comparison.model import Comparison
     from qmig.errors import (
         LimitExceededError,
         MalformedStreamError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capture",
+    "Comparison",
     "Finding",
     "LimitExceededError",
     "MalformedStreamError",
@@ -56,6 +59,7 @@ __all__ = [
     "Verdict",
     "WriterError",
     "__version__",
+    "compare",
     "open_capture",
     "salvage",
     "save",
@@ -64,9 +68,11 @@ __all__ = [
 
 _PLACES = {
     "Capture": "qmig.capture.capture",
+    "Comparison": "qmig.comparison.model",
     "Finding": "qmig.checks.finding",
     "Salvage": "qmig.salvaging",
     "Verdict": "qmig.checks.verdict",
+    "compare": "qmig.comparison.compare",
     "open_capture": "qmig.capture.capture",
     "salvage": "qmig.salvaging",
     "save": "qmig.api",

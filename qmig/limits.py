@@ -121,5 +121,14 @@ MAX_DEVICE_NUMBERS_LEN: Final = 16 * MIB
 MAX_DEVICE_NESTING: Final = 64
 
 # Bytes of device sections that are kept until the vmdescription behind them is read. A machine with
-# 255 vCPUs and 30 devices has 5 MiB; a virtio-gpu with its resources has more, and is not looked at.
+# 255 vCPUs and 30 devices has 5 MiB; a virtio-gpu with its resources has more, and is not looked
+# at.
 MAX_KEPT_BODIES_LEN: Final = 16 * MIB
+
+# Fields of one device that differ and are kept, the others are counted: a device of another layout
+# differs in thousands.
+MAX_FIELD_DIFFERENCES: Final = 10_000
+
+# Ranges of pages of one block that differ and are kept, the others are counted: a guest that ran
+# for a second leaves thousands.
+MAX_DIFFERING_RANGES: Final = 65_536

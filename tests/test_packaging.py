@@ -76,7 +76,7 @@ LAYERS = (
     {"memory", "pages"},
     {"capture", "migrate"},
     {"devices"},
-    {"checks", "conversion", "saving"},
+    {"checks", "comparison", "conversion", "saving"},
     {"guest_source", "salvaging"},
     {"api", "render"},
     {"cli"},

@@ -96,9 +96,16 @@ class Device:
         """Return the field at a path, as `env.regs[0]`; None where there is none."""
         return resolve(self.tree, path)
 
-    def read(self) -> bytes:
-        """Return the bytes of its section's body."""
-        return self._source.read_at(self.offset, self.length)
+    def read(self, first: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes of its section's body.
+
+        Args:
+            first: the first one, counted in the body.
+            length: how many at most; None: to the end.
+        """
+        left = max(0, self.length - first)
+        wanted = left if length is None else min(length, left)
+        return self._source.read_at(self.offset + first, wanted)
 
     def bytes_of(self, node: Node) -> bytes:
         """Return the bytes of a field of this device."""

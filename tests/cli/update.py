@@ -6,7 +6,7 @@ from tests.cli.conftest import ROOT, run_qmig
 
 CLI_DOCUMENT: Final = ROOT / "docs" / "cli.md"
 _COMMANDS: Final[tuple[list[str], ...]] = (
-    *([], ["inspect"], ["devices"], ["validate"], ["salvage"], ["save"]),
+    *([], ["inspect"], ["devices"], ["diff"], ["validate"], ["salvage"], ["save"]),
 )
 _HEAD: Final = """\
 # The command line
@@ -16,15 +16,15 @@ What `--help` says of each command; this file is made by `python -m tests.cli.up
 Results go to standard output, all else to standard error. Progress is shown on a terminal alone,
 and colour only there and only if `NO_COLOR` is not set. What `--json` and `--json-lines` write is
 described in [json/inspect.md](json/inspect.md), [json/devices.md](json/devices.md),
-[json/validate.md](json/validate.md), [json/salvage.md](json/salvage.md) and
-[json/save.md](json/save.md).
+[json/diff.md](json/diff.md), [json/validate.md](json/validate.md),
+[json/salvage.md](json/salvage.md) and [json/save.md](json/save.md).
 
 | exit code | meaning |
 | --- | --- |
 | 0 | fine |
-| 1 | the input is damaged, cut short or judged bad; what can be read of it is shown |
+| 1 | the input is damaged, cut short or judged bad; what can be read is shown; or captures differ |
 | 2 | the command line is wrong, or asks for what a format cannot express |
-| 3 | the input cannot be read, or is of another kind; or the output cannot be written |
+| 3 | the input cannot be read, judged or compared; or the output cannot be written |
 | 70 | a bug in qmig; `QMIG_DEBUG=1` shows the traceback |
 | 130 | interrupted (143 by SIGTERM, 129 by SIGHUP); nothing unfinished is left behind |
 | 141 | the reader of the output went away |

@@ -1,0 +1,1 @@
+"""What differs between two captures: sections, fields of devices, pages of RAM."""
