@@ -95,6 +95,8 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "MAX_JUDGED_PAGE_RUNS": "checks/test_multifd_limits.py",
     "MAX_DEVICE_FIELDS": "devices/test_decode.py",
     "MAX_DEVICE_NESTING": "devices/test_decode.py",
+    "MAX_FIELD_DIFFERENCES": "diff/test_comparison.py",
+    "MAX_DIFFERING_RANGES": "diff/test_comparison.py",
 }
 
 
