@@ -131,8 +131,8 @@ def describe_capabilities(vmdescription: bytes, capabilities: Sequence[str]) -> 
     """Return a vmdescription whose description of the configuration names these capabilities.
 
     The text is QEMU's in all else, byte for byte. A description without configuration (up to 8.1)
-    stays as it is, and so does one that no QEMU has written. QEMU gives the field the size of its first element, length byte included
-    (migration/vmstate.c, vmstate_save_state_v of 9.0 to 11.1).
+    stays as it is, and so does one that no QEMU has written. QEMU gives the field the size of its
+    first element, length byte included (migration/vmstate.c, vmstate_save_state_v of 9.0 to 11.1).
     """
     start = b'{"configuration": {"vmsd_name": "configuration"'
     end = vmdescription.find(b', "page_size"')
