@@ -76,7 +76,7 @@ LAYERS = (
     {"memory", "pages"},
     {"capture", "migrate"},
     {"devices"},
-    {"checks", "comparison", "conversion", "saving"},
+    {"checks", "comparison", "conversion", "export", "saving"},
     {"guest_source", "salvaging"},
     {"api", "render"},
     {"cli"},

@@ -10,6 +10,7 @@ import typer
 from qmig._version import __version__
 from qmig.cli.devices_options import DEVICES_HELP, devices_command
 from qmig.cli.diff_options import DIFF_HELP, SeparatedCommand, diff_command
+from qmig.cli.extract_options import EXTRACT_HELP, extract_command
 from qmig.cli.guard import WRONG_USAGE, guarded
 from qmig.cli.inspect import InspectOptions, inspect
 from qmig.cli.output import UsageError
@@ -148,6 +149,7 @@ def _inspect(
 app.command("validate", no_args_is_help=True, help=VALIDATE_HELP)(validate_command)
 app.command("devices", no_args_is_help=True, help=DEVICES_HELP)(devices_command)
 app.command("diff", cls=SeparatedCommand, no_args_is_help=True, help=DIFF_HELP)(diff_command)
+app.command("extract", no_args_is_help=True, help=EXTRACT_HELP)(extract_command)
 app.command("salvage", no_args_is_help=True, help=SALVAGE_HELP)(salvage_command)
 app.command("save", no_args_is_help=True, help=SAVE_HELP)(save_command)
 

@@ -48,6 +48,8 @@ class AtomicFile:
         force: whether it may replace a file.
         direct_io: write aligned data past the page cache, where the file system can.
         anonymous: whether the unfinished file may do without a name, where the file system can.
+        durable: wait for the storage before it appears. Without that a crash of the machine, but
+            no crash of the process, may leave it with missing bytes, as with any file copy.
 
     Attributes:
         path: as the user gave it.
@@ -68,6 +70,7 @@ class AtomicFile:
         force: bool = False,
         direct_io: bool = False,
         anonymous: bool = True,
+        durable: bool = True,
     ) -> None:
         target = check_target(path, force=force)
         self.path = target.path
@@ -75,7 +78,7 @@ class AtomicFile:
         self.needed_len: int | None = None
         self.draft = Draft(target, anonymous=anonymous)
         self._descriptor = SharedDescriptor(self.draft.fd)
-        self._writeback = Writeback(self.draft.fd)
+        self._writeback = Writeback(self.draft.fd) if durable else None
         self._direct: DirectWriter | None = None
         self._append_lock = Lock()
         self._position = 0
@@ -151,7 +154,8 @@ class AtomicFile:
         try:
             with self._descriptor as fd:
                 pwrite_all(fd, view, offset)
-                self._writeback.note(len(view))
+                if self._writeback is not None:
+                    self._writeback.note(len(view))
         except OSError as error:
             raise self._write_error(len(view), offset, error) from error
         except DescriptorClosedError as error:
@@ -195,7 +199,7 @@ class AtomicFile:
             raise self._closed_error() from error
 
     def sync(self) -> None:
-        """Wait until its bytes are on the storage.
+        """Wait until its bytes are on the storage, if it is to be durable.
 
         Raises:
             OutputError: the storage is full or has failed.
@@ -203,6 +207,8 @@ class AtomicFile:
         """
         if self._descriptor.busy or (self._direct is not None and self._direct.busy):
             raise RuntimeError(f"{self.path}: a thread writes while the file is to be complete")
+        if self._writeback is None:
+            return
         try:
             with self._descriptor as fd:
                 os.fsync(fd)
@@ -212,7 +218,7 @@ class AtomicFile:
             raise self._closed_error() from error
 
     def commit(self) -> None:
-        """Put it in its place, complete and durable.
+        """Put it in its place, complete, and durable if it is to be.
 
         An exception out of a signal handler may come after that; `committed` tells.
 
@@ -229,11 +235,20 @@ class AtomicFile:
             raise output_error(self.path, "cannot put it in its place", error) from error
         self._committed = True
         try:
-            self.draft.sync_folder()
+            self.sync_folder()
         except OSError as error:
             doing = "is in its place, but its name is not on the storage"
             raise output_error(self.path, doing, error) from error
         self._close()
+
+    def sync_folder(self) -> None:
+        """Make its name durable, if it is to be.
+
+        Raises:
+            OSError: the storage failed.
+        """
+        if self._writeback is not None:
+            self.draft.sync_folder()
 
     def settle(self) -> None:
         """Note that an `AtomicSet` has put it in its place, and remove the file that was there."""
@@ -252,7 +267,8 @@ class AtomicFile:
             self._close()  # the first may have ended by an exception out of a signal handler
 
     def _close(self) -> None:
-        self._writeback.close()
+        if self._writeback is not None:
+            self._writeback.close()
         self._descriptor.close()
         if self._direct is not None:
             self._direct.close()
@@ -272,12 +288,16 @@ class AtomicSet:
     Args:
         force: whether files may be replaced.
         anonymous: see `AtomicFile`.
+        durable: see `AtomicFile`.
     """
 
-    def __init__(self, *, force: bool = False, anonymous: bool = True) -> None:
+    def __init__(
+        self, *, force: bool = False, anonymous: bool = True, durable: bool = True
+    ) -> None:
         self.files: list[AtomicFile] = []
         self._force = force
         self._anonymous = anonymous
+        self._durable = durable
         self._done = False
 
     def __enter__(self) -> Self:
@@ -303,7 +323,13 @@ class AtomicSet:
             other = file.draft.target
             if (other.folder, other.name) == (target.folder, target.name):
                 raise OutputRefusedError(f"is the same file as {other.path}", path=target.path)
-        file = AtomicFile(path, force=self._force, direct_io=direct_io, anonymous=self._anonymous)
+        file = AtomicFile(
+            path,
+            force=self._force,
+            direct_io=direct_io,
+            anonymous=self._anonymous,
+            durable=self._durable,
+        )
         self.files.append(file)
         return file
 
@@ -334,7 +360,7 @@ class AtomicSet:
         for file in reversed(self.files):
             _naming(file, file.draft.publish_new)
         for file in self.files:
-            _naming(file, file.draft.sync_folder)
+            _naming(file, file.sync_folder)
 
     def _change_back(self) -> None:
         with ExitStack() as steps:  # runs them from the last to the first, whatever fails

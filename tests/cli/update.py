@@ -6,7 +6,7 @@ from tests.cli.conftest import ROOT, run_qmig
 
 CLI_DOCUMENT: Final = ROOT / "docs" / "cli.md"
 _COMMANDS: Final[tuple[list[str], ...]] = (
-    *([], ["inspect"], ["devices"], ["diff"], ["validate"], ["salvage"], ["save"]),
+    *([], ["inspect"], ["devices"], ["diff"], ["validate"], ["extract"], ["salvage"], ["save"]),
 )
 _HEAD: Final = """\
 # The command line
@@ -17,6 +17,7 @@ Results go to standard output, all else to standard error. Progress is shown on 
 and colour only there and only if `NO_COLOR` is not set. What `--json` and `--json-lines` write is
 described in [json/inspect.md](json/inspect.md), [json/devices.md](json/devices.md),
 [json/diff.md](json/diff.md), [json/validate.md](json/validate.md),
+[json/extract.md](json/extract.md),
 [json/salvage.md](json/salvage.md) and [json/save.md](json/save.md).
 
 | exit code | meaning |

@@ -36,6 +36,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "libvirt": ("libvirt",),
     "lzop": ("lzop",),
     "salvaged": ("salvaged",),
+    "lime": ("lime",),
 }
 """Each page and the modules it shows; the last one gives its title and text."""
 

@@ -1,0 +1,1 @@
+"""Taking guest memory out of a capture: RAM blocks, guest-physical images, LiME, ELF cores."""

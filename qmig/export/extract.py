@@ -1,0 +1,304 @@
+"""Extraction as one call: which bytes, in which format, where to, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from qmig._version import __version__
+from qmig.errors import WriterError
+from qmig.export.blocks import (
+    MANIFEST_NAME,
+    BlockFile,
+    BlockFolder,
+    check_folder,
+    chosen_blocks,
+)
+from qmig.export.image import Missing, write_image
+from qmig.export.layout import Given, Layout
+from qmig.export.lime import lime_image
+from qmig.export.machine_layout import guest_layout
+from qmig.export.raw import raw_block, raw_image, raw_range
+from qmig.migrate.open_output import check_stream, open_stream
+from qmig.migrate.output import AtomicFile, AtomicSet
+from qmig.migrate.stream_output import names_stream
+from qmig.migrate.target import check_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qmig.capture.capture import Capture
+    from qmig.capture.ram_view import Ram
+    from qmig.export.image import Segment
+
+    Progress = Callable[[int, int], None]
+
+MANIFEST_SCHEMA: Final = "qmig.manifest/1"
+MANIFEST_SUFFIX: Final = ".manifest.json"
+
+
+class ExtractFormat(Enum):
+    """What is written."""
+
+    BLOCKS = "blocks"
+    RAW = "raw"
+    LIME = "lime"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOptions:
+    """What is taken out, and how.
+
+    Attributes:
+        format: what is written.
+        blocks: names of the blocks that are wanted; empty: all.
+        range: (start, length): guest-physical, or of the one block.
+        holes: leave out pages that the capture does not hold, and list them.
+        given: what the user knows of the layout.
+        force: replace a file that is there.
+    """
+
+    format: ExtractFormat = ExtractFormat.BLOCKS
+    blocks: Sequence[str] = ()
+    range: tuple[int, int] | None = None
+    holes: bool = False
+    given: Given = field(default_factory=Given)
+    force: bool = False
+
+
+@dataclass(slots=True)
+class Extract:
+    """What was taken out.
+
+    Attributes:
+        format: what was written.
+        length: bytes of the image; of all files of the blocks.
+        layout: where memory stands; None where it is not known or was not asked for.
+        no_layout: why there is none.
+        files: the files of the blocks.
+        missing: what the capture does not hold.
+        manifest: path of the manifest, None where there is none.
+    """
+
+    format: ExtractFormat
+    length: int = 0
+    layout: Layout | None = None
+    no_layout: str | None = None
+    files: list[BlockFile] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+    manifest: str | None = None
+
+
+def check_extract(out: str | os.PathLike[str], options: ExtractOptions) -> None:
+    """Look whether an extract can be written, before the capture is read; nothing is changed.
+
+    Raises:
+        WriterError: the options do not go together.
+        OutputRefusedError: something is there already, or it is nothing that can be written to.
+        OutputError: its folder is missing, or cannot be written to.
+    """
+    blocks = options.format is ExtractFormat.BLOCKS
+    if options.range is not None and options.format is not ExtractFormat.RAW:
+        raise WriterError("--range goes with --format raw")
+    if options.blocks and not blocks and options.format is not ExtractFormat.RAW:
+        raise WriterError("--block goes with --format blocks and --format raw")
+    if options.format is ExtractFormat.RAW and len(options.blocks) > 1:
+        raise WriterError("--format raw takes one --block; --format blocks takes any number")
+    if blocks:
+        if names_stream(out):
+            raise WriterError(
+                "files of blocks cannot go to standard output, a pipe or a device; "
+                "--format raw --block NAME can"
+            )
+        check_folder(os.fspath(out))
+    elif names_stream(out):
+        if options.holes:
+            raise WriterError("--missing hole needs a file, beside which the manifest stands")
+        check_stream(out, force=options.force)
+    else:
+        check_target(out, force=options.force)
+
+
+def extract(
+    capture: Capture,
+    out: str | os.PathLike[str],
+    options: ExtractOptions,
+    *,
+    progress: Progress | None = None,
+) -> Extract:
+    """Take memory out of a capture; the output is there as a whole, or not at all.
+
+    Args:
+        capture: an open capture, which stays open.
+        out: a folder for blocks, else a file; "-" is standard output.
+        options: what is taken out, and how.
+        progress: told (bytes done, bytes in all) now and then.
+
+    Raises:
+        WriterError: the options do not go together, or the layout is not known.
+        MissingPagesError: the capture does not hold a page, and holes were not asked for.
+        StreamError: the capture is damaged.
+        OutputError: the output cannot be written; what was there is as it was.
+    """
+    check_extract(out, options)
+    found = Extract(options.format)
+    if options.format is ExtractFormat.BLOCKS:
+        _find_layout(capture, options, found)
+        _write_blocks(capture, out, options, found, progress)
+        return found
+    segments, found.length = _planned(capture, options, found)
+    ram = _ram(capture, options)
+    if names_stream(out):
+        with open_stream(out, force=options.force) as stream:
+            write_image(
+                segments, found.length, ram, stream, progress=_of_all(progress, found.length)
+            )
+            stream.commit()
+        return found
+    _write_file(ram, out, options, found, segments, progress)
+    return found
+
+
+def _ram(capture: Capture, options: ExtractOptions) -> Ram:
+    return capture.partial_ram if options.holes else capture.ram
+
+
+def _of_all(progress: Progress | None, total: int) -> Callable[[int], None] | None:
+    return None if progress is None else lambda done: progress(done, total)
+
+
+def _find_layout(capture: Capture, options: ExtractOptions, found: Extract) -> None:
+    """Note the layout for the manifest, or why it is not known: files of blocks need none."""
+    try:
+        found.layout = guest_layout(capture, options.given)
+    except WriterError as error:
+        found.no_layout = str(error)
+
+
+def _planned(
+    capture: Capture, options: ExtractOptions, found: Extract
+) -> tuple[Sequence[Segment], int]:
+    if options.blocks:
+        (block,) = chosen_blocks(capture.blocks, options.blocks)
+        start, length = options.range or (0, None)
+        found.no_layout = "a block by itself has none"
+        return raw_block(block, start, length)
+    layout = found.layout = guest_layout(capture, options.given)
+    if options.format is ExtractFormat.LIME:
+        return lime_image(layout)
+    if options.range is not None:
+        return raw_range(layout, *options.range)
+    return raw_image(layout)
+
+
+def _write_file(
+    ram: Ram,
+    out: str | os.PathLike[str],
+    options: ExtractOptions,
+    found: Extract,
+    segments: Sequence[Segment],
+    progress: Progress | None,
+) -> None:
+    with AtomicSet(force=options.force, durable=False) as files:
+        image: AtomicFile = files.open(out)
+        found.missing = write_image(
+            segments,
+            found.length,
+            ram,
+            image,
+            holes=options.holes,
+            progress=_of_all(progress, found.length),
+        )
+        if options.holes:
+            found.manifest = f"{os.fspath(out)}{MANIFEST_SUFFIX}"
+            files.open(found.manifest).append(manifest_of(found, ram))
+        files.commit()
+
+
+def _write_blocks(
+    capture: Capture,
+    out: str | os.PathLike[str],
+    options: ExtractOptions,
+    found: Extract,
+    progress: Progress | None,
+) -> None:
+    blocks = chosen_blocks(capture.blocks, options.blocks)
+    ram = _ram(capture, options)
+    total = sum(block.used_length for block in blocks)
+    with BlockFolder(out) as folder:
+        for block in blocks:
+            before = found.length
+            written = folder.write_block(
+                block,
+                ram,
+                holes=options.holes,
+                progress=progress and (lambda done, start=before: progress(start + done, total)),
+            )
+            found.files.append(written)
+            found.missing += written.missing
+            found.length += block.used_length
+        folder.commit(manifest_of(found, ram))
+    found.manifest = str(Path(out) / MANIFEST_NAME)
+
+
+def manifest_of(found: Extract, ram: Ram) -> bytes:
+    """Return the manifest: JSON, described in `docs/extract.md`."""
+    document: dict[str, Any] = {
+        "schema": MANIFEST_SCHEMA,
+        "qmig_version": __version__,
+        "format": found.format.value,
+        "page_size": ram.page_size_len,
+        "length": found.length,
+        "files": [
+            {
+                "block": readable(written.block.name),
+                "file": written.name,
+                "length": written.block.used_length,
+                "sha256": written.sha256,
+            }
+            for written in found.files
+        ],
+        "layout": layout_object(found.layout),
+        "missing": [
+            {"block": readable(one.block), "block_addr": one.addr, "length": one.length}
+            for one in found.missing
+        ],
+    }
+    if found.layout is None:
+        document["absent"] = {"layout": readable(found.no_layout or "it was not asked for")}
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def layout_object(layout: Layout | None) -> dict[str, Any] | None:
+    """Return a layout as JSON objects."""
+    if layout is None:
+        return None
+    return {
+        "ranges": [
+            {
+                "start_addr": one.start_addr,
+                "length": one.length,
+                "block": readable(one.block),
+                "block_addr": one.block_addr,
+                "origin": readable(one.origin),
+            }
+            for one in layout.ranges
+        ],
+        "hidden": [
+            {"start_addr": one.start_addr, "length": one.length, "why": one.why}
+            for one in layout.hidden
+        ],
+        "unplaced": [
+            {"block": readable(one.block), "length": one.length, "why": one.why}
+            for one in layout.unplaced
+        ],
+    }
+
+
+def readable(text: str) -> str:
+    """Return text for JSON: bytes that are not UTF-8 become what Python writes for them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
