@@ -76,7 +76,8 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
     name = "a\0b" if kind == "nul" else str(target)
     with server, pytest.raises(SourceError) as caught:
         FileSource(name)
-    assert str(caught.value).startswith(f"{name}: ")
+    shown = name.replace("\0", r"\x00")
+    assert str(caught.value).startswith(f"{shown}: ")
     assert "\n" not in str(caught.value)
 
 

@@ -38,7 +38,17 @@ MEMORY_LEN = 512 << 20  # of address space, on top of what the tests hold and of
 ROW = tuple[int, int, str, int, int, int, int]
 
 
-SLOW = ("qemu-9.2-xbzrle", "qemu-10.1-xbzrle")  # 140,000 runs each, two seconds a case
+# 140,000 runs each, or large and sparse: up to two seconds a case.
+SLOW = (
+    "qemu-9.2-xbzrle",
+    "qemu-10.1-xbzrle",
+    "qemu-10.0-ppc64-mapped",
+    "qemu-10.0-riscv64-live",
+    "qemu-10.0-riscv64-stopped",
+    "libvirt-12-sparse-partial",
+)
+# The slowest of them need half an hour with `--thorough`.
+pytestmark = pytest.mark.timeout(3000)
 
 
 @pytest.fixture

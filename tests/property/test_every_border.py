@@ -18,7 +18,7 @@ from tests.conftest import CaptureFiles
 from tests.corpus import each_fixture
 from tests.property.patience import soon
 
-SAMPLE = 60  # borders of a fixture that the plain test run takes
+SAMPLE = 20  # borders of a fixture that the plain test run takes
 # `--thorough` takes all 85,740 borders of the 223 fixtures that have no more than this. The two
 # others have 570,000 together, at half a second a cut, and are sampled.
 ALL_UP_TO = 2000

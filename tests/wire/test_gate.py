@@ -13,7 +13,8 @@ from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.multifd import MultifdInit, MultifdPacket9
 from qmig.wire.record import WireRecord, constant, wire
 from tests.sources import BytesSource
-from tests.wire.triples import TRIPLES, Triple
+from tests.wire.triple import Triple
+from tests.wire.triples import TRIPLES
 
 START = 0x1000  # records do not begin at 0 in these tests, so that offsets show
 

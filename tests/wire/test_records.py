@@ -19,7 +19,8 @@ from qmig.wire.record import (
     has_counted,
     subcon_of,
 )
-from tests.wire.triples import TRIPLES, Triple
+from tests.wire.triple import Triple
+from tests.wire.triples import TRIPLES
 
 each_triple = pytest.mark.parametrize("triple", TRIPLES, ids=lambda t: t.record.__name__)
 FIXED = [triple for triple in TRIPLES if triple.size is not None]

@@ -4,80 +4,11 @@ Values are chosen so that no two fields could be swapped, and no byte order take
 Reserved fields hold something, because it must be kept.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from qmig.wire import framing, libvirt, live, lzop, mapped_ram, multifd, ram, return_path, salvaged
-from qmig.wire.record import WireRecord
-
-
-@dataclass(frozen=True)
-class Triple:
-    """A record: field, bytes in hex, value, in wire order; and its length where that is fixed.
-
-    Attributes:
-        record: the class.
-        size: bytes of the C structure, or of what QEMU puts one by one; None with counted fields.
-        fields: name, bytes, value.
-    """
-
-    record: type[WireRecord]
-    size: int | None
-    fields: tuple[tuple[str, str, Any], ...]
-
-    @property
-    def raw(self) -> bytes:
-        """The record's bytes."""
-        return bytes.fromhex("".join(data for _, data, _ in self.fields))
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Field name -> value."""
-        return {name: value for name, _, value in self.fields}
-
-    @property
-    def offsets(self) -> dict[str, tuple[int, int]]:
-        """Field name -> offset and length."""
-        table, at = {}, 0
-        for name, data, _ in self.fields:
-            length = len(bytes.fromhex(data))
-            table[name] = (at, length)
-            at += length
-        return table
-
-
-def u8(name: str, value: int) -> tuple[str, str, int]:
-    return name, f"{value:02x}", value
-
-
-def u16(name: str, value: int) -> tuple[str, str, int]:
-    return name, f"{value:04x}", value
-
-
-def u32(name: str, value: int) -> tuple[str, str, int]:
-    return name, f"{value:08x}", value
-
-
-def u64(name: str, value: int) -> tuple[str, str, int]:
-    return name, f"{value:016x}", value
-
-
-def raw(name: str, data: str, length: int) -> tuple[str, str, bytes]:
-    """Bytes that begin with `data` and go on with 0xEE up to `length`."""
-    filled = bytes.fromhex(data).ljust(length, b"\xee")
-    return name, filled.hex(), filled
-
-
-def text(name: str, value: str) -> tuple[str, str, bytes]:
-    """A counted string."""
-    encoded = value.encode()
-    return name, f"{len(encoded):02x}" + encoded.hex(), encoded
-
-
-def swapped32(name: str, value: int) -> tuple[str, str, int]:
-    """A 32-bit integer of a little-endian host."""
-    return name, value.to_bytes(4, "little").hex(), value
-
+from tests.wire.triple import Triple, raw, swapped32, text, u8, u16, u32, u64
+from tests.wire.triples_devices import DEVICES, EXPORT
 
 MAGIC: Final = ("magic", "11223344", 0x11223344)
 UUID: Final = raw("uuid", "00112233445566778899aabbccddeeff", 16)
@@ -221,4 +152,6 @@ SALVAGED: Final = (
     Triple(salvaged.SalvagedDevice, None, (text("idstr", "timer"), u32("instance_id", 7))),
 )  # fmt: skip
 
-TRIPLES: Final = (*FRAMING, *RAM, *MULTIFD, *LIVE, *RETURN_PATH, *CONTAINERS, *SALVAGED)
+TRIPLES: Final = (
+    *FRAMING, *RAM, *MULTIFD, *LIVE, *RETURN_PATH, *CONTAINERS, *SALVAGED, *DEVICES, *EXPORT,
+)  # fmt: skip
