@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.capture import Capture, open_capture
+from qmig.capture.sections import is_salvaged
 from qmig.comparison.ignoring import Ignored
 from qmig.comparison.model import BlockComparison, Comparison, FieldDifference, What
 from qmig.comparison.sections import compare_sections
@@ -60,6 +61,7 @@ def compare(
         found = Comparison(accept_missing=accept_missing)
         compare_sections(captures[0], captures[1], ignored, found)
         found.errors = (list(captures[0].errors), list(captures[1].errors))
+        found.salvaged = (is_salvaged(captures[0].stream), is_salvaged(captures[1].stream))
         _compare_configurations(captures[0], captures[1], ignored, found)
         _compare_ram(captures[0], captures[1], ignored, found, progress)
         return found
@@ -120,6 +122,7 @@ def _compare_ram(
         view_a, view_b = mine.get(name), theirs.get(name)
         if view_a is None or view_b is None or ignored.path(f"{RAM}/{name}"):
             block = _uncompared(name, view_a, view_b)
+            block.certain = not (found.salvaged[0] if view_a is None else found.salvaged[1])
             block.ignored = ignored.path(f"{RAM}/{name}")
         else:
             length = min(view_a.used_length, view_b.used_length)

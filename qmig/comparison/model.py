@@ -204,6 +204,7 @@ class Comparison:
         ram_unknown: why no RAM was compared; None where it was.
         accept_missing: whether pages that neither has count as equal.
         errors: what kept A and B from being read to their ends.
+        salvaged: whether A and B are what was salvaged of damaged captures.
     """
 
     configuration: list[FieldDifference] = field(default_factory=list)
@@ -216,6 +217,7 @@ class Comparison:
     ram_unknown: QmigError | None = None
     accept_missing: bool = False
     errors: tuple[list[QmigError], list[QmigError]] = field(default_factory=lambda: ([], []))
+    salvaged: tuple[bool, bool] = (False, False)
 
     @property
     def outcome(self) -> Outcome:
@@ -230,6 +232,7 @@ class Comparison:
             return Outcome.DIFFERENT
         unknown = (
             any(self.errors)
+            or any(self.salvaged)
             or self.ram_unknown is not None
             or any(self._unknown_pages(block) for block in self.blocks)
         )

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.records import PageBatch
+from qmig.capture.sections import is_salvaged
 from qmig.comparison.fields import FieldComparer, fact_differences
 from qmig.comparison.model import (
     FieldDifference,
@@ -23,6 +24,7 @@ from qmig.devices import open_devices
 from qmig.devices.live_facts import live_facts
 from qmig.limits import MIB
 from qmig.wire.framing import PartHead, QemuVmSection, SectionHead
+from qmig.wire.magic import SALVAGED_SECTION
 
 if TYPE_CHECKING:
     from qmig.capture.capture import Capture
@@ -72,6 +74,8 @@ def _rows(capture: Capture) -> dict[Key, Section]:
     """Return what opens a handler, or is all of it: FULL and START sections."""
     found: dict[Key, Section] = {}
     for row in capture.stream.sections.rows:
+        if row.idstr == SALVAGED_SECTION:  # it tells of the capture, and not of the guest
+            continue
         whole = row.kind == QemuVmSection.SECTION_FULL and row.complete
         if whole or row.kind == QemuVmSection.SECTION_START:
             found[_key(found, row.idstr, row.instance_id)] = row
@@ -90,6 +94,8 @@ def _pairs(a: Devices, b: Devices) -> list[tuple[Key, Device, Device]]:
     theirs: dict[Key, Device] = {}
     for devices, known in ((a, mine), (b, theirs)):
         for device in devices:
+            if device.name == SALVAGED_SECTION:
+                continue
             known[_key(known, device.name, device.instance_id)] = device
     return [(key, mine[key], theirs[key]) for key in mine if key in theirs]
 
@@ -105,9 +111,8 @@ def _only(
     row, side, other = (row_a, Side.A, b) if row_a is not None else (row_b, Side.B, a)
     if row is None:
         return
-    only = OnlySection(
-        side, row.idstr, row.instance_id, row.version_id, row.length, not other.errors
-    )
+    certain = not other.errors and not is_salvaged(other.stream)
+    only = OnlySection(side, row.idstr, row.instance_id, row.version_id, row.length, certain)
     if ignored.path(only.path):
         found.only_ignored += 1
     else:

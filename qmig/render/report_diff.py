@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         OnlySection,
         SectionDifference,
     )
-    from qmig.errors import QmigError
 
 SCHEMA: Final = "qmig.diff/1"
 _NO_FIELD: Final = "it has no such field"
@@ -42,8 +41,8 @@ def build_diff_report(found: Comparison, a: Sequence[str], b: Sequence[str]) -> 
         schema=SCHEMA,
         qmig_version=__version__,
         outcome=found.outcome.value,
-        a=_capture(a, found.errors[0]),
-        b=_capture(b, found.errors[1]),
+        a=_capture(a, found, 0),
+        b=_capture(b, found, 1),
         accept_missing=found.accept_missing,
         summary=_summary(found),
         configuration=[_difference(one) for one in found.configuration],
@@ -54,10 +53,11 @@ def build_diff_report(found: Comparison, a: Sequence[str], b: Sequence[str]) -> 
     )
 
 
-def _capture(files: Sequence[str], errors: Sequence[QmigError]) -> Document:
+def _capture(files: Sequence[str], found: Comparison, side: int) -> Document:
     return {
         "files": [pure(name) for name in files],
-        "errors": [error_object(error) for error in errors],
+        "salvaged": found.salvaged[side],
+        "errors": [error_object(error) for error in found.errors[side]],
     }
 
 

@@ -91,6 +91,8 @@ def _reasons(report: Document) -> Iterator[str]:
     for letter in ("a", "b"):
         if report[letter]["errors"]:
             yield f"{letter.upper()} cannot be read to its end"
+        if report[letter]["salvaged"]:
+            yield f"{letter.upper()} is what was salvaged of a damaged capture"
     if report["ram_unknown"] is not None:
         yield "RAM could not be compared"
     pages = report["summary"]["pages"]

@@ -384,6 +384,24 @@ def test_sections_that_one_alone_has(tmp_path: Path) -> None:
     assert damaged.outcome is Outcome.UNKNOWN
 
 
+def test_what_was_salvaged_is_equal_to_nothing(capture_files: CaptureFiles, tmp_path: Path) -> None:
+    """What it has is compared, what it lacks is not known, and itself it is not known either."""
+    (path,) = capture_files("qemu-10.0-ordinary")
+    data = path.read_bytes()
+    cut = tmp_path / "cut"
+    cut.write_bytes(data[: data.index(b"mc146818rtc") - 6])
+    rest = tmp_path / "rest"
+    qmig.salvage(cut, out=rest)
+    found = compare(path, rest)
+    assert found.salvaged == (False, True)
+    assert "mc146818rtc/0" in [row.path for row in found.only]
+    assert {(row.side, row.certain) for row in found.only} == {(Side.A, False)}
+    assert not found.sections
+    assert found.sections_in_both > 5
+    assert found.outcome is Outcome.UNKNOWN
+    assert compare(rest, rest).outcome is Outcome.UNKNOWN
+
+
 def test_versions_that_differ(tmp_path: Path) -> None:
     kind = device(field("x", "uint8", 1))
     data = stream(b"\1", kind)

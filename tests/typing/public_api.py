@@ -66,3 +66,9 @@ def salvaged(path: Path) -> int:
     done = assert_type(qmig.salvage(path, "channel", out="rest.sav", force=True), qmig.Salvage)
     assert_type(done.found.whole, bool)
     return sum(pages.known_pages for pages in done.found.maps)
+
+
+def compared(path: Path) -> list[str]:
+    """What differs is told by paths."""
+    found = assert_type(qmig.compare(path, [path, "channel"], ignore=["timer"]), qmig.Comparison)
+    return [field.path for section in found.sections for field in section.fields]
