@@ -35,7 +35,10 @@ _FOOTER_LOOK: Final = rb"(?s)\x7e\x00\x00..(?=[\x00-\x04\x08]|\Z)"
 _NAME_AT: Final = 6  # behind type, section_id and the name's length
 # 0x01 or 0x04, an id below 65536, a name that starts with a printable byte
 _HEAD_LOOK: Final = re.compile(rb"(?s)(?=[\x01\x04]\x00\x00..[\x01-\xff][\x21-\x7e])")
-_HEAD_MARKS: Final = (b"\x01\x00\x00", b"\x04\x00\x00")
+# The byte that a footer or header begins with: to look for one byte alone costs next to nothing, so
+# that long stretches of zeros, or of one pattern, are passed over fast.
+_FOOTER_MARK: Final = b"\x7e"
+_HEAD_MARKS: Final = (b"\x01", b"\x04")
 
 
 class NextPlace(NamedTuple):
@@ -121,7 +124,10 @@ def _certain(data: bytes, damaged: Damaged) -> bool:
 def _search(cursor: Cursor, start: int, pattern: bytes, damaged: Damaged, *, at: int) -> int | None:
     """Return the offset of the first footer, `at` bytes into a hit, with an element behind it."""
     for base, data in _pieces(cursor, start):
-        for match in re.finditer(pattern, data):
+        first = data.find(_FOOTER_MARK)
+        if first < 0:
+            continue
+        for match in re.compile(pattern).finditer(data, max(0, first - at)):
             position = match.start()
             if position >= _SEARCH_LEN:
                 break
@@ -175,7 +181,7 @@ def _search_head(
 
 
 def _head_positions(data: bytes) -> Iterator[int]:
-    """Yield where the header of a section can stand; a piece without any costs next to nothing."""
+    """Yield where the header of a section can stand."""
     begins = [at for mark in _HEAD_MARKS if (at := data.find(mark)) >= 0]
     if begins:
         for match in _HEAD_LOOK.finditer(data, min(begins)):
