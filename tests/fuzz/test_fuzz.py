@@ -26,6 +26,7 @@ from tests.fuzz.mutate import Mutator, Seed
 from tests.fuzz.run import TURNS
 from tests.fuzz.seeds import built_seeds
 from tests.fuzz.strategies import broken, schema_streams
+from tests.property.patience import MOST_PROCESSOR_SECONDS
 
 PARTS = 16
 INPUTS_OF_A_PART = 550
@@ -105,6 +106,26 @@ def test_an_input_is_the_same_each_time(seeds: list[Seed]) -> None:
     other.made(7)  # what came before makes no difference
     assert [one.made(n) for n in range(40)] == [other.made(n) for n in range(40)]
     assert [Mutator(seeds, 2).made(n) for n in range(40)] != [one.made(n) for n in range(40)]
+
+
+def zstd_bomb(front: bytes, blocks: int) -> bytes:
+    """Return a zstd frame: some bytes, and 128 KiB of zeros for each four bytes behind them."""
+
+    def block(kind: int, length: int, content: bytes) -> bytes:
+        return (length << 3 | kind).to_bytes(3, "little") + content
+
+    window = (17 - 10) << 3  # 128 KiB
+    head = bytes.fromhex("28b52ffd00") + bytes([window]) + block(0, len(front), front)
+    return head + block(2, 128 << 10, b"\0") * blocks + block(3, 1, b"\0")
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_half_a_gib_in_a_small_file(entry: str, contract: Contract, seeds: list[Seed]) -> None:
+    front = next(seed for seed in seeds if seed.name == "ordinary").files[0].data[:300]
+    bomb = zstd_bomb(front, 4 * 1024)
+    assert len(bomb) < 20_000
+    with limited_time(MOST_PROCESSOR_SECONDS / 2):
+        contract.hold(entry, contract.write((GappedFile(bomb),)))
 
 
 # -- what watches can see -------------------------------------------------------------------------
