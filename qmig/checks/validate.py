@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from qmig.capture.capture import open_capture
+from qmig.capture.survey import Survey
 from qmig.checks.judge import Judge, note_error
 from qmig.checks.verdict import Reporter
 from qmig.errors import StreamError
@@ -13,6 +14,7 @@ from qmig.errors import StreamError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from qmig.capture.capture import Capture
     from qmig.capture.container import Container
     from qmig.checks.verdict import Verdict
 
@@ -49,4 +51,22 @@ def validate(
         return reporter.verdict
     with capture:
         capture.progress = progress
-        return Judge(capture, select=select, ignore=ignore).run()
+        verdict = Judge(capture, select=select, ignore=ignore).run()
+        if _was_misled(capture):
+            verdict = Judge(capture, select=select, ignore=ignore).run()
+        return verdict
+
+
+def _was_misled(capture: Capture) -> bool:
+    """Tell whether what was found wrong comes from the vmdescription of another stream.
+
+    The survey, which stops at what is wrong, finds out whether the stream is read farther without
+    it, and leaves that in the container.
+    """
+    walk = capture.survey.walk
+    if capture.main is None or walk is None:
+        return False
+    if walk.foreign_description is None or not walk.errors:
+        return False
+    Survey.of(capture)
+    return capture.main.description_end is not None

@@ -35,6 +35,8 @@ def test_what_an_older_stream_left_behind_tells_nothing_of_this_one(
         assert capture.stream.trailing is not None
         extents = [row.extent for row in capture.stream.sections.rows]
         assert extents == [row.extent for row in alone.stream.sections.rows]
+    verdict = qmig.validate(path)
+    assert verdict.sound, [str(finding) for finding in verdict.findings]
 
 
 def test_a_damaged_stream_keeps_its_own_description(
