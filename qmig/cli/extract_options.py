@@ -21,6 +21,7 @@ cannot be known, what to give is asked for. Memory that the capture does not hol
 Examples:
   qmig extract vm.sav -o ram/                    a file for each RAM block, and a manifest
   qmig extract vm.sav --format raw -o vm.raw     guest-physical memory, sparse
+  qmig extract vm.sav --format elf -o vm.core    memory and registers, for debuggers
   qmig extract vm.sav --format lime -o vm.lime   for memory forensics
   qmig extract vm.sav --format raw --range 0x1000000:4096 --stdout | xxd
 
@@ -93,7 +94,7 @@ def extract_command(
     format: Annotated[  # noqa: A002  # the option's name
         str,
         typer.Option(
-            "--format", metavar="FORMAT", help="blocks, raw or lime.", show_default="blocks"
+            "--format", metavar="FORMAT", help="blocks, raw, lime or elf.", show_default="blocks"
         ),
     ] = "blocks",
     block: Annotated[

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig._version import __version__
+from qmig.devices.devices import open_devices
 from qmig.errors import WriterError
 from qmig.export.blocks import (
     MANIFEST_NAME,
@@ -18,6 +19,7 @@ from qmig.export.blocks import (
     check_folder,
     chosen_blocks,
 )
+from qmig.export.elf import elf_core
 from qmig.export.image import Missing, write_image
 from qmig.export.layout import Given, Layout
 from qmig.export.lime import lime_image
@@ -47,6 +49,7 @@ class ExtractFormat(Enum):
     BLOCKS = "blocks"
     RAW = "raw"
     LIME = "lime"
+    ELF = "elf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class Extract:
         files: the files of the blocks.
         missing: what the capture does not hold.
         manifest: path of the manifest, None where there is none.
+        cpus: CPUs whose registers an ELF core has.
+        vmcoreinfo: where the kernel's note in an ELF core is known from; None for none.
     """
 
     format: ExtractFormat
@@ -91,6 +96,8 @@ class Extract:
     files: list[BlockFile] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
     manifest: str | None = None
+    cpus: int = 0
+    vmcoreinfo: str | None = None
 
 
 def check_extract(out: str | os.PathLike[str], options: ExtractOptions) -> None:
@@ -150,8 +157,8 @@ def extract(
         _find_layout(capture, options, found)
         _write_blocks(capture, out, options, found, progress)
         return found
-    segments, found.length = _planned(capture, options, found)
     ram = _ram(capture, options)
+    segments, found.length = _planned(capture, ram, options, found)
     if names_stream(out):
         with open_stream(out, force=options.force) as stream:
             write_image(
@@ -180,7 +187,7 @@ def _find_layout(capture: Capture, options: ExtractOptions, found: Extract) -> N
 
 
 def _planned(
-    capture: Capture, options: ExtractOptions, found: Extract
+    capture: Capture, ram: Ram, options: ExtractOptions, found: Extract
 ) -> tuple[Sequence[Segment], int]:
     if options.blocks:
         (block,) = chosen_blocks(capture.blocks, options.blocks)
@@ -190,6 +197,10 @@ def _planned(
     layout = found.layout = guest_layout(capture, options.given)
     if options.format is ExtractFormat.LIME:
         return lime_image(layout)
+    if options.format is ExtractFormat.ELF:
+        core = elf_core(open_devices(capture), layout, ram, holes=options.holes)
+        found.cpus, found.vmcoreinfo = core.cpus, core.vmcoreinfo
+        return core.segments, core.length
     if options.range is not None:
         return raw_range(layout, *options.range)
     return raw_image(layout)

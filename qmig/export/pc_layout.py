@@ -9,6 +9,7 @@ i440fx_update_memory_mappings, hw/pci-host/q35.c mch_update_pam, mch_update_smra
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from qmig.errors import WriterError
@@ -51,6 +52,10 @@ _INTEL: Final = 0x8086
 _PCI_VERSION_LEN: Final = 4  # PCIDevice begins with its version, in front of the config space
 _CONFIG_LEN: Final = 256
 _SMRAM_D_OPEN: Final = 0x40
+_CLASS: Final = 0x0A
+_CLASS_VGA: Final = 0x0300
+_VGA_NAME: Final = re.compile(r"(^|/)(vga|cirrus_vga)$")
+_PCI_NAME: Final = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]/")
 _PAM_REGIONS: Final = 13
 _PAM_BIOS: Final = (0xF0000, 0x10000)
 _PAM_LEN: Final = 0x4000
@@ -92,6 +97,8 @@ def pc_layout(machine: str, blocks: Sequence[RamBlock], devices: Devices, given:
     hidden: list[Hidden] = []
     bridge = None if microvm else _bridge(devices)
     if bridge is not None:
+        if not bridge[0][bridge[1][2]] & _SMRAM_D_OPEN and _has_vga(devices):
+            ranges = _hide(ranges, hidden, *_VIDEO, "video memory")
         ranges = _behind_bridge(ranges, hidden, bridge, names, below)
     elif not microvm:
         ranges = cut(ranges, _VIDEO[0], MIB)
@@ -194,6 +201,16 @@ def _config(device: Device) -> bytes:
     return device.read()[_PCI_VERSION_LEN : _PCI_VERSION_LEN + _CONFIG_LEN]
 
 
+def _has_vga(devices: Devices) -> bool:
+    """Tell whether there is a VGA device: it alone hides RAM at the addresses of VGA memory."""
+    for device in devices:
+        if _VGA_NAME.search(device.name):
+            return True
+        if _PCI_NAME.match(device.name) and _word(_config(device), _CLASS) == _CLASS_VGA:
+            return True
+    return False
+
+
 def _behind_bridge(
     ranges: list[PhysicalRange],
     hidden: list[Hidden],
@@ -202,16 +219,14 @@ def _behind_bridge(
     below: int,
 ) -> list[PhysicalRange]:
     """Take out of the RAM what the registers of the host bridge hide."""
-    config, (number, pam, smram) = bridge
-    if not config[smram] & _SMRAM_D_OPEN:
-        ranges = _hide(ranges, hidden, *_VIDEO, "video memory, in front of SMRAM")
+    config, (number, pam, _) = bridge
     for at in range(_PAM_REGIONS):
         start = _PAM_BIOS[0] if at == 0 else _ROM_ADDR + (at - 1) * _PAM_LEN
         length = _PAM_BIOS[1] if at == 0 else _PAM_LEN
         register = config[pam + (at + 1) // 2]
         attributes = register >> (0 if at % 2 else 4) & 3
         if attributes == 0:  # the other three show RAM, as QEMU has it
-            ranges = _show_rom(ranges, hidden, start, start + length, names)
+            ranges = _show_rom(ranges, start, start + length, names)
     if number == _MCH[0]:
         ranges = _hide_smm(ranges, hidden, config, below)
     return ranges
@@ -241,24 +256,16 @@ def _hide_smm(
 
 
 def _show_rom(
-    ranges: list[PhysicalRange],
-    hidden: list[Hidden],
-    start: int,
-    end: int,
-    names: dict[str, int],
+    ranges: list[PhysicalRange], start: int, end: int, names: dict[str, int]
 ) -> list[PhysicalRange]:
-    """Show firmware in place of RAM, where there is some."""
-    ranges = cut(ranges, start, end)
-    found = [one for one in _roms(names) if one.start_addr < end and start < one.end_addr]
-    covered = start
-    for one in found:
+    """Show firmware in place of RAM, where there is some: elsewhere the RAM shows through."""
+    origin = "the host bridge's PAM registers show firmware there"
+    for one in _roms(names):
         low, high = max(one.start_addr, start), min(one.end_addr, end)
-        origin = "the host bridge's PAM registers show firmware there"
-        skip = low - one.start_addr
-        ranges.append(PhysicalRange(low, high - low, one.block, one.block_addr + skip, origin))
-        covered = high
-    if not found or covered < end:
-        hidden.append(Hidden(start, end - start, "nothing, by the host bridge's PAM registers"))
+        if low < high:
+            skip = low - one.start_addr
+            ranges = cut(ranges, low, high)
+            ranges.append(PhysicalRange(low, high - low, one.block, one.block_addr + skip, origin))
     return ranges
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qmig._version import __version__
-from qmig.export.extract import layout_object
+from qmig.export.extract import ExtractFormat, layout_object
 from qmig.render.document import Absent, Document, known, make
 from qmig.render.report import error_object
 from qmig.render.words import pure
@@ -46,6 +46,7 @@ def build_extract_report(
             ),
         ),
         **make(layout=Absent(pure(why)) if layout is None else layout),
+        **_core(found),
         "blocks": [
             {
                 "name": pure(written.block.name),
@@ -62,3 +63,11 @@ def build_extract_report(
         ],
         "damage": [error_object(error) for error in capture.errors],
     }
+
+
+def _core(found: Extract) -> Document:
+    """Return what an ELF core has beside memory; nothing for other formats."""
+    if found.format is not ExtractFormat.ELF:
+        return {}
+    vmcoreinfo = known(found.vmcoreinfo, "the guest's memory has no such note")
+    return {"core": make(cpus=found.cpus, vmcoreinfo=vmcoreinfo)}

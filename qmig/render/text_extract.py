@@ -41,6 +41,10 @@ def extract_text_lines(report: Document) -> Iterator[str]:
     yield from wrapped(what, first="wrote ", rest="      ")
     if report["blocks"]:
         yield from _block_lines(report)
+    if "core" in report:
+        core = report["core"]
+        yield f"registers of {plural(core['cpus'], 'CPU')}"
+        yield f"VMCOREINFO: {core['vmcoreinfo'] or why(core, 'vmcoreinfo')}"
     yield from _layout_lines(report)
     if report["missing"]:
         yield from _missing_lines(report)

@@ -37,6 +37,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "lzop": ("lzop",),
     "salvaged": ("salvaged",),
     "lime": ("lime",),
+    "elf": ("elf",),
 }
 """Each page and the modules it shows; the last one gives its title and text."""
 

@@ -40,14 +40,14 @@ def test_raw_image_has_holes_and_the_memory(stream: Path, qmig: Run, tmp_path: P
     assert out.stat().st_size == 1 << 32  # firmware ends there
     assert out.stat().st_blocks * 512 < 8 << 20
     with library.open_capture(stream) as capture, out.open("rb") as image:
-        assert image.read(0xA0000) == capture.ram["pc.ram"].read(0, 0xA0000)
-        assert image.read(0x20000) == bytes(0x20000)
+        assert image.read(0xC0000) == capture.ram["pc.ram"].read(0, 0xC0000)
+        assert image.read(0x20000) == capture.ram["pc.rom"].read(0, 0x20000)
         image.seek(1 << 20)
         assert image.read(3 << 20) == capture.ram["pc.ram"].read(1 << 20, 3 << 20)
 
 
 def test_json_is_as_described(stream: Path, qmig: Run, tmp_path: Path) -> None:
-    for name in ("blocks", "raw", "lime"):
+    for name in ("blocks", "raw", "lime", "elf"):
         result = qmig(["extract", stream, "--format", name, "-o", tmp_path / name, "--json"])
         assert result.code == 0
         found = document(result.out)
@@ -169,15 +169,14 @@ def test_damaged_capture_is_an_error_or_gives_what_it_has(
 
 WRONG = (
     (["--format", "raw"], "--out and --stdout"),
-    (["--format", "tar", "-o", "OUT"], "it takes one of blocks, raw, lime"),
+    (["--format", "tar", "-o", "OUT"], "it takes one of blocks, raw, lime, elf"),
     (["--range", "0:1", "-o", "OUT"], "--range goes with --format raw"),
     (["--format", "lime", "--block", "pc.ram", "-o", "OUT"], "--block goes with"),
     (["--format", "raw", "--block", "a", "--block", "b", "-o", "OUT"], "takes one --block"),
     (["--block", "nothing", "-o", "OUT"], "there is no such RAM block; there are 'pc.ram'"),
     (["--missing", "zero", "-o", "OUT"], "it takes error or hole"),
     (["--format", "raw", "--range", "7", "-o", "OUT"], "is not START:LENGTH"),
-    (["--format", "raw", "--range", "0xa0000:1", "-o", "OUT"], "shows no RAM: video memory"),
-    (["--format", "raw", "--range", "0x9fff0:32", "-o", "OUT"], "0xa0000 of --range shows no"),
+    (["--format", "raw", "--range", "0x3ffff0:32", "-o", "OUT"], "0x400000 of --range shows no"),
     (["--format", "raw", "--range", "0x400000:1", "-o", "OUT"], "shows no RAM"),
     (["--format", "raw", "--place", "x", "-o", "OUT"], "is not BLOCK=ADDRESS"),
     (["--stdout"], "cannot go to standard output"),

@@ -139,16 +139,40 @@ PAM = [(0xF0000, 0x10000, 0x59, 4)] + [
 
 
 @pytest.mark.parametrize(("start", "length", "register", "shift"), PAM)
-def test_each_pam_register_hides_its_ram(
+def test_each_pam_register_shows_firmware_in_place_of_ram(
     start: int, length: int, register: int, shift: int
 ) -> None:
+    sizes = {"pc.ram": GIB, "pc.rom": 128 << 10, "pc.bios": 128 << 10}
     for attributes, ram in ((0, False), (1, True), (2, True), (3, True)):
         value = 0x33 & ~(3 << shift) | attributes << shift
-        found = layout({"pc.ram": GIB}, clock(GIB, 0), bridge({**ALL_RAM, register: value}))
-        ends = [(one.start_addr, one.end_addr) for one in found.ranges]
-        assert ends == ([(0, GIB)] if ram else [(0, start), (start + length, GIB)])
+        found = layout(sizes, clock(GIB, 0), bridge({**ALL_RAM, register: value}))
+        low = [(r.start_addr, r.end_addr, r.block) for r in found.ranges if r.start_addr < GIB]
+        rom = "pc.rom" if start < 0xE0000 else "pc.bios"
+        behind = start + length
+        assert low == (
+            [(0, GIB, "pc.ram")]
+            if ram
+            else [(0, start, "pc.ram"), (start, behind, rom), (behind, GIB, "pc.ram")]
+        )
+        assert found.hidden == ()
+
+
+def test_ram_shows_where_there_is_no_firmware_and_no_video_memory() -> None:
+    found = layout({"pc.ram": GIB}, clock(GIB, 0), bridge({}))
+    assert [(one.start_addr, one.end_addr) for one in found.ranges] == [(0, GIB)]
+
+
+@pytest.mark.parametrize("open_", [False, True])
+def test_vga_hides_ram_unless_smram_is_open(open_: bool) -> None:
+    config = bytes(4) + bytes(0x0A) + b"\x00\x03" + bytes(300)
+    registers = {**ALL_RAM, 0x72: 0x40 * open_}
+    for name in ("0000:00:02.0/virtio-gpu", "vga", "0000:00:02.0/vga"):
+        found = layout({"pc.ram": GIB}, clock(GIB, 0), bridge(registers), Section(name, config))
         hidden = [(one.start_addr, one.length) for one in found.hidden]
-        assert hidden == ([] if ram else [(start, length)])
+        assert hidden == ([] if open_ else [(0xA0000, 0x20000)])
+        assert len(found.ranges) == (1 if open_ else 2)
+    other = Section("0000:00:02.0/e1000", bytes(4) + bytes(0x0A) + b"\x00\x02" + bytes(300))
+    assert layout({"pc.ram": GIB}, clock(GIB, 0), bridge(registers), other).hidden == ()
 
 
 def test_firmware_shows_where_pam_hides_the_ram() -> None:
@@ -156,7 +180,7 @@ def test_firmware_shows_where_pam_hides_the_ram() -> None:
     found = layout(sizes, clock(GIB, 0), bridge({}))
     shown = [(one.start_addr, one.length, one.block, one.block_addr) for one in found.ranges]
     assert shown == [
-        (0, 0xA0000, "pc.ram", 0),
+        (0, 0xC0000, "pc.ram", 0),
         (0xC0000, 0x20000, "pc.rom", 0),
         (0xE0000, 0x20000, "pc.bios", 0x20000),
         (0x100000, GIB - MIB, "pc.ram", 0x100000),
