@@ -51,7 +51,8 @@ class RestlessGuest(CapturedGuest):
 
     def take_dirty(self) -> list[Flags]:
         """Write to the pages whose turn it is, and tell which those are."""
-        dirty = super().take_dirty()
+        # A guest that stands still gives one flag for all pages of a block.
+        dirty = [pages.copy() for pages in super().take_dirty()]
         groups: list[int] = []
         if not self._stopped:
             self._round += 1
