@@ -138,6 +138,8 @@ def _value(text: str, position: int) -> tuple[Any, int]:
         piece = text[position : position + length]
         try:
             value, end = _DECODER.raw_decode(piece)
+            if "\\u" in piece[:end]:
+                value = _with_characters(value)
         except ValueError as error:
             if len(piece) == length and length != MAX_DEVICE_DESCRIPTION_LEN:
                 continue  # perhaps it only goes on behind the piece
@@ -146,6 +148,21 @@ def _value(text: str, position: int) -> tuple[Any, int]:
             raise VmDescError(f"nested too deep at character {position}") from error
         return value, position + end
     raise VmDescError(f"not JSON at character {position}")
+
+
+def _with_characters(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    r"""Return a value in whose texts U+FFFD stands for each half of a surrogate pair.
+
+    JSON can spell one (`\ud800`), but it is no character and has no bytes. U+FFFD is what QEMU
+    itself writes for what is none (qobject/json-writer.c).
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, Pairs):
+        return Pairs((_with_characters(key), _with_characters(item)) for key, item in value)
+    if isinstance(value, list):
+        return [_with_characters(item) for item in value]
+    return value
 
 
 def _behind(text: str, position: int, *, also: str = ",") -> int:

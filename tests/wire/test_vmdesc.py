@@ -141,6 +141,20 @@ def test_names_that_are_no_text_count_too() -> None:
     assert body_len(device(subsections=[sub])) == 1 + 1 + 3 + 4
 
 
+def test_half_a_surrogate_pair_is_no_character() -> None:
+    text = (
+        b'{"devices": [{"name": "a\\ud800\\u00e4\\ud83d\\ude00", "instance_id": 0,'
+        b' "fields": [{"\\udfff": ["\\udc80"]}]}]}'
+    )
+    (entry,) = parse_vmdescription(text).devices
+    assert entry.name == "a\ufffd\u00e4\U0001f600"
+    (only,) = decode_device(text, entry).first("fields")
+    assert only == [("\ufffd", ["\ufffd"])]
+    deep = b'{"devices": [], "x": "\\u0041", "y": ' + b"[" * 900 + b'"\\u0041"' + b"]" * 900 + b"}"
+    with pytest.raises(VmDescError, match="nested too deep"):
+        parse_vmdescription(deep)
+
+
 def test_every_device_can_be_decoded_again() -> None:
     entries = [device(field("a", n), name=f"dev{n}", instance_id=n) for n in range(3)]
     text = description(*entries)
