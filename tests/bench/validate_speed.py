@@ -53,7 +53,7 @@ def _measure(directory: Path, runs: int) -> bool:
 
 def _write_payloads(files: list[Path], directory: Path) -> list[Path]:
     """Write the payloads of each channel as a file that zstd takes."""
-    written = []
+    written: list[Path] = []
     with qmig.open_capture(*files) as capture:
         for container in capture.channel_files:
             written.append(directory / f"payload-{len(written)}.zst")

@@ -25,6 +25,7 @@ EXAMPLES: Final = all_examples()
 
 # Rules whose example a destination cannot be asked about alone, and why.
 NOT_ASKED: Final = {
+    "QM057": "10.0 takes the inner length from what follows: it refuses, and once it died of it",
     "QM090": "the ceiling is one of this tool",
     "QM099": "the machine none has no live handler but ram",
     "QM121": "10.0 has no capability compress to be set",

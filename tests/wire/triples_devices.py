@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from qmig.wire import lime, pci, virtio
+from qmig.wire import elf, lime, pci, virtio
 from tests.wire.triple import (
     Triple,
     pair,
@@ -99,7 +99,59 @@ VIRTIO: Final = (
 
 DEVICES: Final = (*PCI, *VIRTIO)
 
+
+def registers(names: str) -> tuple[tuple[str, str, int], ...]:
+    """Little-endian 64-bit registers, each with another value."""
+    first = 0x0102030405060700
+    return tuple(swapped64(name, first + number) for number, name in enumerate(names.split()))
+
+
+def register_array(name: str, count: int) -> tuple[str, str, list[int]]:
+    """The same as an array."""
+    values = [0x1112131415161700 + number for number in range(count)]
+    return name, "".join(value.to_bytes(8, "little").hex() for value in values), values
+
+
+_IDENT: Final = bytes((0x7F, 0x45, 0x4C, 0x46, 2, 1, 1)) + bytes(9)
+
+ELF: Final = (
+    Triple(elf.Elf64Ehdr, 64, (
+        ("e_ident", _IDENT.hex(), _IDENT), swapped16("e_type", 4), swapped16("e_machine", 62),
+        swapped32("e_version", 1), swapped64("e_entry", 2), swapped64("e_phoff", 64),
+        swapped64("e_shoff", 3), swapped32("e_flags", 4), swapped16("e_ehsize", 64),
+        swapped16("e_phentsize", 56), swapped16("e_phnum", 7), swapped16("e_shentsize", 8),
+        swapped16("e_shnum", 9), swapped16("e_shstrndx", 10))),
+    Triple(elf.Elf64Phdr, 56, (
+        swapped32("p_type", 1), swapped32("p_flags", 7), swapped64("p_offset", 0x1000),
+        swapped64("p_vaddr", 0x2000), swapped64("p_paddr", 0x1_0000_0000),
+        swapped64("p_filesz", 0x3000), swapped64("p_memsz", 0x4000), swapped64("p_align", 5))),
+    Triple(elf.Elf64Nhdr, 12, (
+        swapped32("n_namesz", 5), swapped32("n_descsz", 336), swapped32("n_type", 1))),
+    Triple(elf.X8664Prstatus, 336, (
+        raw("pad1", "01", 32), swapped32("pid", 2), raw("pad2", "03", 76),
+        *registers(
+            "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags "
+            "rsp ss fs_base gs_base ds es fs gs"
+        ),
+        raw("pad3", "04", 8))),
+    Triple(elf.QemuCpuState, 152, (
+        swapped32("version", 1), swapped32("size", 440),
+        *registers(
+            "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags"
+        ))),
+    Triple(elf.QemuCpuSegment, 24, (
+        swapped32("selector", 0x10), swapped32("limit", 0xFFFFFFFF), swapped32("flags", 0xCF9300),
+        swapped32("pad", 7), swapped64("base", 0xFFFF888000000000))),
+    Triple(elf.QemuCpuStateTail, 48, (
+        register_array("cr", 5), swapped64("kernel_gs_base", 0x0908070605040302))),
+    Triple(elf.Aarch64Prstatus, 392, (
+        raw("pad1", "01", 32), swapped32("pr_pid", 2), raw("pad2", "03", 76),
+        register_array("regs", 31), *registers("sp pc pstate"), swapped32("pr_fpvalid", 1),
+        raw("pad3", "04", 4))),
+)  # fmt: skip
+
 EXPORT: Final = (
+    *ELF,
     Triple(lime.LimeHeader, 32, (
         swapped32("magic", 0x4C694D45), swapped32("version", 1), swapped64("s_addr", 0x100000),
         swapped64("e_addr", 0x1_BFFF_FFFF), swapped64("reserved", 7))),
