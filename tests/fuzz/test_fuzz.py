@@ -120,7 +120,9 @@ def zstd_bomb(front: bytes, blocks: int) -> bytes:
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
-def test_a_quarter_of_a_gib_in_a_small_file(entry: str, contract: Contract, seeds: list[Seed]) -> None:
+def test_a_quarter_of_a_gib_in_a_small_file(
+    entry: str, contract: Contract, seeds: list[Seed]
+) -> None:
     front = next(seed for seed in seeds if seed.name == "ordinary").files[0].data[:300]
     bomb = zstd_bomb(front, 2 * 1024)
     assert len(bomb) < 20_000
