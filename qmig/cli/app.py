@@ -13,12 +13,10 @@ from qmig.cli.diff_options import DIFF_HELP, SeparatedCommand, diff_command
 from qmig.cli.extract_options import EXTRACT_HELP, extract_command
 from qmig.cli.guard import WRONG_USAGE, guarded
 from qmig.cli.inspect import InspectOptions, inspect
-from qmig.cli.output import UsageError
 from qmig.cli.salvage_options import SALVAGE_HELP, salvage_command
 from qmig.cli.save_options import OPTIONAL_VALUES, SAVE_HELP, save_command
 from qmig.cli.validate_options import VALIDATE_HELP, validate_command
 from qmig.cli.values import number, page_size, with_defaults
-from qmig.render.errors import show_error
 
 # \b keeps the lines of a paragraph as they are.
 _INSPECT_HELP: Final = """\
@@ -143,7 +141,7 @@ def _inspect(
         output=output,
         force=force,
     )
-    raise typer.Exit(guarded(lambda: _checked(options)))
+    raise typer.Exit(guarded(lambda: inspect(options)))
 
 
 app.command("validate", no_args_is_help=True, help=VALIDATE_HELP)(validate_command)
@@ -152,11 +150,3 @@ app.command("diff", cls=SeparatedCommand, no_args_is_help=True, help=DIFF_HELP)(
 app.command("extract", no_args_is_help=True, help=EXTRACT_HELP)(extract_command)
 app.command("salvage", no_args_is_help=True, help=SALVAGE_HELP)(salvage_command)
 app.command("save", no_args_is_help=True, help=SAVE_HELP)(save_command)
-
-
-def _checked(options: InspectOptions) -> int:
-    try:
-        return inspect(options)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE

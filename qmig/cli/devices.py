@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from qmig.capture.capture import open_capture
 from qmig.cli.devices_request import DevicesOptions, files_and_names
-from qmig.cli.guard import code_of
-from qmig.cli.output import Output, UsageError
+from qmig.cli.guard import UsageError, code_of
+from qmig.cli.output import Output
 from qmig.devices import open_devices
 from qmig.render.errors import show_error
 from qmig.render.progress import SurveyProgress

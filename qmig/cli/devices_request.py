@@ -59,17 +59,10 @@ def plain_request(arguments: Sequence[str]) -> DevicesOptions | None:
 
 
 def run_devices(options: DevicesOptions) -> int:
-    """Show the state of devices; return the exit code, also where the command line is wrong."""
+    """Show the state of devices; return the exit code."""
     from qmig.cli.devices import devices
-    from qmig.cli.guard import WRONG_USAGE
-    from qmig.cli.output import UsageError
-    from qmig.render.errors import show_error
 
-    try:
-        return devices(options)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE
+    return devices(options)
 
 
 def files_and_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.capture import open_capture
-from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE
-from qmig.cli.output import Output, UsageError
+from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE, UsageError
+from qmig.cli.output import Output
 from qmig.comparison.compare import compare
 from qmig.comparison.model import Outcome
 from qmig.render.errors import show_error

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 from typer.core import TyperCommand
 
-from qmig.cli.guard import WRONG_USAGE, guarded
-from qmig.cli.output import UsageError
+from qmig.cli.guard import guarded
 from qmig.cli.values import page_size
-from qmig.render.errors import show_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,8 +136,4 @@ def diff_command(
 def _diff(options: DiffOptions) -> int:
     from qmig.cli.diff import diff
 
-    try:
-        return diff(options)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE
+    return diff(options)

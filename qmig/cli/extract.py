@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmig.capture.capture import open_capture
-from qmig.cli.guard import BAD_INPUT, FINE
-from qmig.cli.output import UsageError
+from qmig.cli.guard import BAD_INPUT, FINE, UsageError
 from qmig.export.extract import ExtractFormat, ExtractOptions, check_extract
 from qmig.export.extract import extract as take_out
 from qmig.export.layout import Given

@@ -6,10 +6,8 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from qmig.cli.guard import WRONG_USAGE, guarded
-from qmig.cli.output import UsageError
+from qmig.cli.guard import guarded
 from qmig.cli.values import number, page_size, size
-from qmig.render.errors import show_error
 
 EXTRACT_HELP: Final = """\
 Take the guest's memory out of a capture: its RAM blocks, or an image by physical address.
@@ -196,8 +194,4 @@ def extract_command(
 def _extract(request: ExtractRequest) -> int:
     from qmig.cli.extract import extract
 
-    try:
-        return extract(request)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE
+    return extract(request)

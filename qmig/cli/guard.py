@@ -34,6 +34,10 @@ _SIGNALLED: Final = 128
 DEBUG_VARIABLE: Final = "QMIG_DEBUG"
 
 
+class UsageError(Exception):
+    """The command line asks for what cannot be; its text is one line."""
+
+
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; return its exit code, or that of the exception that ended it."""
     from qmig.errors import OutputClosedError, QmigError
@@ -41,6 +45,9 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         code = command()
         sys.stdout.flush()
+    except UsageError as error:
+        _complain(str(error))
+        return WRONG_USAGE
     except OutputClosedError:
         return CLOSED_PIPE
     except QmigError as error:

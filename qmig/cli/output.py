@@ -6,6 +6,7 @@ import os
 import sys
 from typing import IO, TYPE_CHECKING, Final, Self
 
+from qmig.cli.guard import UsageError
 from qmig.errors import SourceError
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _FEW_LINES: Final = 1000
-
-
-class UsageError(Exception):
-    """The command line asks for what cannot be; its text is one line."""
 
 
 class Output:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmig.capture.rescue import rescue
-from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE
-from qmig.cli.output import Output, UsageError
+from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE, UsageError
+from qmig.cli.output import Output
 from qmig.errors import SourceError, StreamError
 from qmig.migrate.captured import CapturedGuest
 from qmig.migrate.counters import Counters

@@ -6,10 +6,8 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from qmig.cli.guard import WRONG_USAGE, guarded
-from qmig.cli.output import UsageError
+from qmig.cli.guard import guarded
 from qmig.cli.values import number, page_size
-from qmig.render.errors import show_error
 
 SALVAGE_HELP: Final = """\
 Take out of a truncated or damaged capture what can be had, and say what is missing.
@@ -122,8 +120,4 @@ def salvage_command(
 def _salvage(request: SalvageRequest) -> int:
     from qmig.cli.salvage import salvage
 
-    try:
-        return salvage(request)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE
+    return salvage(request)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from qmig.checks.registry import RULES
 from qmig.checks.rule import Severity
 from qmig.checks.validate import validate as judged
-from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE
-from qmig.cli.output import Output, UsageError
+from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE, UsageError
+from qmig.cli.output import Output
 from qmig.cli.validate_request import NEVER, ValidateOptions
 from qmig.render.errors import show_error
 from qmig.render.progress import SurveyProgress

@@ -6,11 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
-from qmig.cli.guard import WRONG_USAGE, guarded
-from qmig.cli.output import UsageError
+from qmig.cli.guard import guarded
 from qmig.cli.validate_request import NEVER, ValidateOptions
 from qmig.cli.values import number, page_size
-from qmig.render.errors import show_error
 
 VALIDATE_HELP: Final = """\
 Tell whether a migration stream is whole and right, and if not what is wrong, where, and what a
@@ -123,8 +121,4 @@ def _listed(values: list[str] | None) -> list[str]:
 def _validate(options: ValidateOptions) -> int:
     from qmig.cli.validate import validate
 
-    try:
-        return validate(options)
-    except UsageError as error:
-        show_error(str(error))
-        return WRONG_USAGE
+    return validate(options)

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 import qmig as package
 from qmig.cli.diff import two_captures
-from qmig.cli.output import UsageError
+from qmig.cli.guard import UsageError
 from qmig.comparison.model import Comparison, Outcome, PageState, What
 from qmig.render.report_diff import build_diff_report
 from qmig.render.text_diff import diff_text_lines
