@@ -9,11 +9,19 @@ made here from a fixed seed, so that every build gives the same archive.
 from __future__ import annotations
 
 import random
-import subprocess
-import tarfile
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import BinaryIO
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from fixtures.recorder.debian_guest import (
+    BootFiles,
+    CpioWriter,
+    add_busybox,
+    download,
+    kernel_package_name,
+    package_files,
+)
 
 SEED = 20240229
 MADE_FILES = 6000
@@ -83,14 +91,6 @@ done
 """
 
 
-@dataclass(frozen=True)
-class BootFiles:
-    """The two files that QEMU boots the guest from."""
-
-    kernel: Path
-    initramfs: Path
-
-
 def build_boot_files(directory: Path) -> BootFiles:
     """Fetch kernel and busybox as packages and lay the guest's boot files out.
 
@@ -107,12 +107,11 @@ def build_boot_files(directory: Path) -> BootFiles:
     directory.mkdir(parents=True, exist_ok=True)
     boot = BootFiles(kernel=directory / "vmlinuz", initramfs=directory / "initramfs.cpio")
     if not boot.kernel.exists() or not boot.initramfs.exists():
-        kernel_package = _download(_kernel_package_name(), directory)
-        busybox_package = _download("busybox-static", directory)
+        kernel_package = download(kernel_package_name(), directory)
         with boot.initramfs.with_suffix(".partial").open("wb") as out:
             archive = CpioWriter(out)
             archive.add_file("init", INIT_SCRIPT.encode(), executable=True)
-            _add_busybox(archive, busybox_package)
+            add_busybox(archive, directory)
             boot.kernel.write_bytes(_add_modules(archive, kernel_package))
             _add_made_files(archive)
             archive.finish()
@@ -120,107 +119,14 @@ def build_boot_files(directory: Path) -> BootFiles:
     return boot
 
 
-class CpioWriter:
-    """Writes the "newc" archive that Linux unpacks as its first root file system.
-
-    Folders are added as files need them. Owner and times are zero, so that the same files
-    always give the same bytes.
-    """
-
-    _DIRECTORY_MODE = 0o040755
-    _FILE_MODE = 0o100644
-    _PROGRAM_MODE = 0o100755
-    _ALIGNMENT = 4
-
-    def __init__(self, out: BinaryIO) -> None:
-        """Write to `out`, which is left open."""
-        self._out = out
-        self._entries = 0
-        self._directories: set[str] = set()
-
-    def add_file(self, name: str, content: bytes, *, executable: bool = False) -> None:
-        """Add one regular file, and the folders above it that are not there yet."""
-        parts = name.split("/")[:-1]
-        for depth in range(1, len(parts) + 1):
-            folder = "/".join(parts[:depth])
-            if folder not in self._directories:
-                self._directories.add(folder)
-                self._add(folder, b"", self._DIRECTORY_MODE)
-        self._add(name, content, self._PROGRAM_MODE if executable else self._FILE_MODE)
-
-    def finish(self) -> None:
-        """Write the entry that ends the archive."""
-        self._add("TRAILER!!!", b"", 0)
-
-    def _add(self, name: str, content: bytes, mode: int) -> None:
-        self._entries += 1
-        encoded = name.encode() + b"\0"
-        # inode, mode, uid, gid, nlink, mtime, filesize, 4 device numbers, namesize, check
-        numbers = (self._entries, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
-        head = b"070701" + b"".join(b"%08x" % number for number in numbers) + encoded
-        self._out.write(head + bytes(-len(head) % self._ALIGNMENT))
-        self._out.write(content + bytes(-len(content) % self._ALIGNMENT))
-
-
-def _kernel_package_name() -> str:
-    """Ask apt which kernel the cloud flavour's meta package stands for."""
-    shown = subprocess.run(
-        ["apt-cache", "show", "--no-all-versions", "linux-image-cloud-amd64"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for line in shown.splitlines():
-        if line.startswith("Depends:"):
-            return line.removeprefix("Depends:").split()[0].rstrip(",")
-    raise LookupError("linux-image-cloud-amd64 names no kernel package; is `apt-get update` due?")
-
-
-def _download(package: str, directory: Path) -> Path:
-    """Fetch one package file into `directory`, unless it is there."""
-    pattern = f"{package}_*.deb"
-    found = sorted(directory.glob(pattern))
-    if not found:
-        subprocess.run(["apt-get", "download", "-qq", package], check=True, cwd=directory)
-        found = sorted(directory.glob(pattern))
-    if not found:
-        raise LookupError(f"apt-get download gave no {pattern}")
-    return found[-1]
-
-
-def _package_files(package: Path) -> list[tuple[str, bytes]]:
-    """Name and content of every regular file of a package, in the package's order."""
-    command = ["dpkg-deb", "--fsys-tarfile", str(package)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as unpacker:
-        if unpacker.stdout is None:
-            raise LookupError(f"{package}: no output from dpkg-deb")
-        files = []
-        with tarfile.open(fileobj=unpacker.stdout, mode="r|") as tar:
-            for member in tar:
-                content = tar.extractfile(member) if member.isreg() else None
-                if content is not None:
-                    files.append((member.name.removeprefix("./"), content.read()))
-    if unpacker.returncode:
-        raise subprocess.CalledProcessError(unpacker.returncode, command)
-    return files
-
-
-def _add_busybox(archive: CpioWriter, package: Path) -> None:
-    for name, content in _package_files(package):
-        if name.endswith("bin/busybox"):
-            archive.add_file("bin/busybox", content, executable=True)
-            return
-    raise LookupError(f"{package}: no busybox in it")
-
-
 def _add_modules(archive: CpioWriter, package: Path) -> bytes:
     """Add the package's modules to the archive and return its kernel."""
     kernel = b""
-    for name, content in _package_files(package):
+    for name, content in package_files(package):
         if name.startswith("boot/vmlinuz-"):
-            kernel = content
+            kernel = content.read()
         elif "lib/modules/" in name:
-            archive.add_file(name.removeprefix("usr/"), content)
+            archive.add_file(name.removeprefix("usr/"), content.read())
     if not kernel:
         raise LookupError(f"{package}: no kernel in it")
     return kernel

@@ -27,8 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guest_files import BootFiles, build_boot_files
+from guest_files import build_boot_files
 from qemu.qmp import ConnectError, QMPClient, QMPError
+
+from fixtures.recorder.debian_guest import BootFiles
 
 READY = "GUEST READY"
 WORKING = "GUEST WORKING"

@@ -24,10 +24,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from guest_files import BootFiles
 from make_guest import MACHINES, machine_arguments
 from processes import MIB, RunFailedError, Samples, floor_mib, keep_cached, read_back
 
+from fixtures.recorder.debian_guest import BootFiles
 from fixtures.recorder.errors import RecordError
 from fixtures.recorder.machine import Machine
 from fixtures.recorder.replay import loaded
