@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
+from qmig.cli.common_options import Offset, Output, PageSize, Quiet, ReplaceOutput
 from qmig.cli.devices_request import DevicesOptions, run_devices
 from qmig.cli.guard import guarded
-from qmig.cli.values import number, page_size
 
 DEVICES_HELP: Final = """\
 Show the state of the devices in a migration stream, decoded by the stream's own description.
@@ -59,29 +59,11 @@ def devices_command(
     json: Annotated[
         bool, typer.Option("--json", help="Write one JSON document, with all fields.")
     ] = False,
-    page_size_len: Annotated[
-        int | None,
-        typer.Option(
-            "--page-size",
-            parser=page_size,
-            metavar="BYTES",
-            help="The guest's page size, where the stream does not tell it.",
-        ),
-    ] = None,
-    offset: Annotated[
-        int | None,
-        typer.Option(
-            parser=number,
-            metavar="BYTE",
-            help="Where the stream begins in its file, decimal or with 0x.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write the result to this file, which must not exist."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    page_size_len: PageSize = None,
+    offset: Offset = None,
+    output: Output = None,
+    force: ReplaceOutput = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show the state of devices; the options say how."""
     options = DevicesOptions(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 import typer
 from typer.core import TyperCommand
 
+from qmig.cli.common_options import Json, Output, PageSize, Quiet, ReplaceOutput
 from qmig.cli.guard import guarded
-from qmig.cli.values import page_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,22 +101,11 @@ def diff_command(
         bool,
         typer.Option("--accept-missing", help="Take pages that neither capture holds for equal."),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
-    page_size_len: Annotated[
-        int | None,
-        typer.Option(
-            "--page-size",
-            parser=page_size,
-            metavar="BYTES",
-            help="The guest's page size, where the streams do not tell it.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write the result to this file, which must not exist."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    json: Json = False,
+    page_size_len: PageSize = None,
+    output: Output = None,
+    force: ReplaceOutput = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what differs between two captures; the options say how."""
     options = DiffOptions(

@@ -6,8 +6,9 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
+from qmig.cli.common_options import Files, JsonReport, Offset, PageSize, Quiet, ReplaceFiles
 from qmig.cli.guard import guarded
-from qmig.cli.values import number, page_size, size
+from qmig.cli.values import number, size
 
 EXTRACT_HELP: Final = """\
 Take the guest's memory out of a capture: its RAM blocks, or an image by physical address.
@@ -72,15 +73,7 @@ def block_address(text: str) -> tuple[str, int]:
 
 
 def extract_command(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE",
-            help="A stream, a libvirt save image, either of them compressed, or all files of one "
-            "multifd or postcopy migration in any order; - is standard input.",
-            show_default=False,
-        ),
-    ],
+    files: Files,
     *,
     out: Annotated[
         str | None,
@@ -143,28 +136,11 @@ def extract_command(
     without: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Leave out this block.")
     ] = None,
-    page_size_len: Annotated[
-        int | None,
-        typer.Option(
-            "--page-size",
-            parser=page_size,
-            metavar="BYTES",
-            help="The guest's page size, where the stream does not tell it.",
-        ),
-    ] = None,
-    offset: Annotated[
-        int | None,
-        typer.Option(
-            parser=number,
-            metavar="BYTE",
-            help="Where the stream begins in its file, decimal or with 0x.",
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Write the report as one JSON document.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    page_size_len: PageSize = None,
+    offset: Offset = None,
+    force: ReplaceFiles = False,
+    json: JsonReport = False,
+    quiet: Quiet = False,
 ) -> None:
     """Take memory out of a capture; the options say how."""
     if stdout == (out is not None):

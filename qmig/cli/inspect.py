@@ -1,4 +1,4 @@
-"""`qmig inspect`: what is in a capture. The options are declared in `qmig.cli.app`."""
+"""`qmig inspect`: what is in a capture. Its options are declared in `qmig.cli.inspect_options`."""
 
 from __future__ import annotations
 

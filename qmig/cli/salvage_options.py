@@ -6,8 +6,8 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
+from qmig.cli.common_options import JsonReport, Offset, PageSize, Quiet, ReplaceFiles
 from qmig.cli.guard import guarded
-from qmig.cli.values import number, page_size
 
 SALVAGE_HELP: Final = """\
 Take out of a truncated or damaged capture what can be had, and say what is missing.
@@ -80,28 +80,11 @@ def salvage_command(
             help="Write which pages are known and which are not, as JSON lines of ranges.",
         ),
     ] = None,
-    page_size_len: Annotated[
-        int | None,
-        typer.Option(
-            "--page-size",
-            parser=page_size,
-            metavar="BYTES",
-            help="The guest's page size, where the stream does not tell it.",
-        ),
-    ] = None,
-    offset: Annotated[
-        int | None,
-        typer.Option(
-            parser=number,
-            metavar="BYTE",
-            help="Where the stream begins in its file, decimal or with 0x.",
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Write the report as one JSON document.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    page_size_len: PageSize = None,
+    offset: Offset = None,
+    force: ReplaceFiles = False,
+    json: JsonReport = False,
+    quiet: Quiet = False,
 ) -> None:
     """Take out of a damaged capture what can be had; the options say how."""
     request = SalvageRequest(

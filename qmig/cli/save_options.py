@@ -6,9 +6,10 @@ from typing import Annotated, Final
 
 import typer
 
+from qmig.cli.common_options import Offset, PageSize, Quiet, ReplaceFiles
 from qmig.cli.guard import guarded
 from qmig.cli.save_request import SaveRequest, SyntheticRequest
-from qmig.cli.values import named_file, number, page_size, share, size
+from qmig.cli.values import named_file, number, share, size
 
 SAVE_HELP: Final = """\
 Write a guest as a migration stream that a QEMU restores: a mapped-ram file, an ordinary stream, a
@@ -153,19 +154,8 @@ def save_command(
             "that there is none.",
         ),
     ] = None,
-    page_size_len: Annotated[
-        int | None,
-        typer.Option(
-            "--page-size",
-            parser=page_size,
-            metavar="BYTES",
-            help="The guest's page size, where the source does not tell it.",
-        ),
-    ] = None,
-    offset: Annotated[
-        int | None,
-        typer.Option(parser=number, metavar="BYTE", help="Where the stream begins in its file."),
-    ] = None,
+    page_size_len: PageSize = None,
+    offset: Offset = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -235,11 +225,11 @@ def save_command(
         int | None,
         typer.Option(parser=size, metavar="SIZE", help="Write at most so much in a second."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: ReplaceFiles = False,
     json: Annotated[
         bool, typer.Option("--json", help="Write the counters as one JSON document.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a guest as a migration stream; the options say how."""
     outputs = {"mapped-ram": fixed_ram, "stream": stream, "multifd": multifd}

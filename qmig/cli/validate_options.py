@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
+from qmig.cli.common_options import Json, Offset, Output, PageSize, Quiet, ReplaceOutput
 from qmig.cli.guard import guarded
 from qmig.cli.validate_request import NEVER, ValidateOptions
-from qmig.cli.values import number, page_size
 
 VALIDATE_HELP: Final = """\
 Tell whether a migration stream is whole and right, and if not what is wrong, where, and what a
@@ -70,30 +70,12 @@ def validate_command(
             show_default=False,
         ),
     ] = "error",
-    json: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,
-    page_size_len: Annotated[
-        int | None,
-        typer.Option(
-            "--page-size",
-            parser=page_size,
-            metavar="BYTES",
-            help="The guest's page size, where the stream does not tell it.",
-        ),
-    ] = None,
-    offset: Annotated[
-        int | None,
-        typer.Option(
-            parser=number,
-            metavar="BYTE",
-            help="Where the stream begins in its file, decimal or with 0x.",
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write the result to this file, which must not exist."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output file.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    json: Json = False,
+    page_size_len: PageSize = None,
+    offset: Offset = None,
+    output: Output = None,
+    force: ReplaceOutput = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tell what is wrong with a migration stream; the options say how."""
     if fail_on not in _SEVERITIES:
