@@ -3,9 +3,10 @@
 The clocks of a guest go on between two saves whatever else happens. Their fields, in 10.0:
 system/cpu-timers.c (vmstate_timers), target/i386/machine.c (vmstate_x86_cpu), hw/intc/apic_common.c
 (vmstate_apic_common), hw/timer/i8254_common.c, hw/timer/hpet.c, hw/i386/kvm/clock.c,
-hw/rtc/mc146818rtc.c (vmstate_rtc), hw/acpi/core.c (ACPIPMTimer), hw/rtc/goldfish_rtc.c,
-hw/rtc/pl031.c, hw/ppc/ppc.c (vmstate_ppc_timebase), hw/ppc/spapr_rtc.c, hw/s390x/tod.c; fields of
-the type `timer` hold the time at which something is due.
+hw/rtc/mc146818rtc.c (vmstate_rtc), hw/acpi/piix4.c, hw/acpi/ich9.c and hw/isa/vt82c686.c
+(overflow_time of the PM timer), hw/rtc/goldfish_rtc.c, hw/rtc/pl031.c, hw/ppc/ppc.c
+(vmstate_ppc_timebase), hw/ppc/spapr_rtc.c, hw/s390x/tod.c; fields of the type `timer` hold the time
+at which something is due.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qmig.devices.tree import Group, number, numbers
+from qmig.devices.tree import Group, number, numbers, resolve
 
 if TYPE_CHECKING:
     from qmig.devices.devices import Device
@@ -75,10 +75,12 @@ def _x86(tree: Group) -> tuple[str, Facts]:
 def _arm(tree: Group) -> tuple[str, Facts]:
     registers = numbers(tree, "env.xregs")
     cpsr = number(tree, "cpsr")
-    # cpsr holds what the CPU runs with: bit 4 is that of AArch32 (get_cpsr, put_cpsr).
-    if cpsr is not None and cpsr & 0x10:
+    # cpsr holds what the CPU runs with (put_cpsr): bit 4 is that of AArch32, but where it is the
+    # program status register of an M profile, which has a subsection of its own.
+    microcontroller = resolve(tree, "cpu/m") is not None
+    if microcontroller or (cpsr is not None and cpsr & 0x10):
         facts: Facts = {f"r{at}": value for at, value in enumerate(numbers(tree, "env.regs"))}
-        facts["cpsr"] = cpsr
+        facts["xpsr" if microcontroller else "cpsr"] = cpsr
         return f"32-bit Arm CPU at {_hex(facts.get('r15'))}", facts
     facts = {f"x{at}": value for at, value in enumerate(registers[:_AARCH64_REGISTERS])}
     facts["sp"] = facts.pop("x31", None)

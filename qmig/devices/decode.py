@@ -140,7 +140,7 @@ class Decoder:
         if count is None:
             self._one(group, name, field, size, path, depth)
             return
-        if kind in kinds.INTEGERS or kind == kinds.BOOL:
+        if kinds.integer_of(kind, size) is not None or kind == kinds.BOOL:
             self._numbers(group, name, kind, size, count, path)
             return
         whole = self._group(group, name, kind, ARRAY)
@@ -164,7 +164,8 @@ class Decoder:
                 )
         times = 1 if count is None else count
         body.need(size * times, path)
-        if times > MAX_DEVICE_FIELDS and _text(field, "type") not in kinds.INTEGERS:
+        number = kinds.integer_of(_text(field, "type"), size)
+        if times > MAX_DEVICE_FIELDS and number is None:
             raise self._too_many(path, "fields", MAX_DEVICE_FIELDS)
         return size, count
 
@@ -173,7 +174,7 @@ class Decoder:
     ) -> None:
         body, start = self._body, self._body.offset
         self._count_field(path)
-        integer = kinds.INTEGERS.get(kind, kinds.IntegerKind(1))
+        integer = kinds.integer_of(kind, size) or kinds.IntegerKind(1)
         if count:
             self._check_size(path, kind, integer.length, size)
         if size * count > MAX_DEVICE_NUMBERS_LEN:
@@ -225,13 +226,11 @@ class Decoder:
 
     def _leaf(self, name: str, kind: str, size: int, path: str) -> Field:
         body, start = self._body, self._body.offset
-        integer = kinds.INTEGERS.get(kind)
+        integer = kinds.integer_of(kind, size)
         if integer is not None:
             self._check_size(path, kind, integer.length, size)
             value = int.from_bytes(body.take(size, path), "big", signed=integer.signed)
             return Field(name, kind, start, size, value)
-        if kind in kinds.VARYING and size in (4, 8):
-            return Field(name, kind, start, size, int.from_bytes(body.take(size, path), "big"))
         if kind == kinds.BOOL:
             self._check_size(path, kind, 1, size)
             return Field(name, kind, start, size, body.take(size, path) != b"\0")

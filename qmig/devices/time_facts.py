@@ -1,7 +1,8 @@
 """Clocks: the real-time clock of a PC, and the timer that all others count from.
 
 Fields: hw/rtc/mc146818rtc.c (vmstate_rtc), system/cpu-timers.c (vmstate_timers); the bytes that
-the machine keeps in the clock's memory: hw/i386/x86-common.c, hw/i386/pc.c (pc_cmos_init).
+the machine keeps in the clock's memory: hw/i386/pc.c (pc_cmos_init), hw/i386/microvm.c
+(microvm_set_rtc); 10.0. Other machines with such a clock leave them zero.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ def _rtc(device: Device, cmos: bytes) -> tuple[str, Facts]:
         facts["base_time"] = _iso(base)
     if updated is not None:
         facts["last_update_ns"] = updated
-    high = cmos[0x5B] | cmos[0x5C] << 8 | cmos[0x5D] << 16
-    facts |= {
-        "memory_below_1m_len": (cmos[0x15] | cmos[0x16] << 8) * _KIB,
-        "memory_1m_to_64m_len": (cmos[0x17] | cmos[0x18] << 8) * _KIB,
-        "memory_16m_to_4g_len": (cmos[0x34] | cmos[0x35] << 8) * 64 * _KIB,
-        "memory_above_4g_len": high * 64 * _KIB,
-        "index": number(tree, "cmos_index"),
-    }
+    if any(cmos[0x15:0x19]):
+        facts |= {
+            "memory_below_1m_len": (cmos[0x15] | cmos[0x16] << 8) * _KIB,
+            "memory_1m_to_64m_len": (cmos[0x17] | cmos[0x18] << 8) * _KIB,
+            "memory_16m_to_4g_len": (cmos[0x34] | cmos[0x35] << 8) * 64 * _KIB,
+            "memory_above_4g_len": (cmos[0x5B] | cmos[0x5C] << 8 | cmos[0x5D] << 16) * 64 * _KIB,
+        }
+    facts["index"] = number(tree, "cmos_index")
     return f"RTC at {facts['time'] or 'no valid time'}", facts
 
 

@@ -50,6 +50,7 @@ def facts_of(device: Device) -> tuple[str, Facts] | None:
     features = number(state, "virtio/64bit_features.guest_features")
     if features is None:
         features = number(state, "guest_features_lo") or 0
+    features |= (number(state, "virtio/128bit_features.guest_features_ex") or 0) << 64
     facts |= {
         "device": f"virtio-{kind}" if kind else None,
         "status": [str(flag.name) for flag in VirtioStatus if status & flag],

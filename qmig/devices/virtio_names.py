@@ -28,8 +28,8 @@ DEVICES: Final[dict[str, tuple[VirtioId, type[IntEnum] | None, str]]] = {
     "sound": (VirtioId.SOUND, None, ""),
     "fs": (VirtioId.FS, None, ""),
     "pmem": (VirtioId.PMEM, None, ""),
-    "i2c": (VirtioId.I2C, None, ""),
-    "gpio": (VirtioId.GPIO, None, ""),
+    "i2c": (VirtioId.I2C, wire.VirtioI2cFeature, "VIRTIO_I2C_F_"),
+    "gpio": (VirtioId.GPIO, wire.VirtioGpioFeature, "VIRTIO_GPIO_F_"),
 }
 _BY_ID: Final = {kind: name for name, (kind, _, _) in DEVICES.items()}
 _FIRST_LEGACY: Final = 0x1000

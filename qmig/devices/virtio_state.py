@@ -28,6 +28,7 @@ from qmig.wire.virtio import (
     VirtioCcwSummary,
     VirtioCcwTail,
     VirtioCcwVector,
+    VirtioExtendedFeatures,
     VirtioFeatures,
     VirtioFlag,
     VirtioHead,
@@ -35,6 +36,7 @@ from qmig.wire.virtio import (
     VirtioMmioState,
     VirtioMmioTransport,
     VirtioPackedQueue,
+    VirtioPciExtendedFeatures,
     VirtioPciQueue,
     VirtioPciState,
     VirtioQueue,
@@ -72,6 +74,7 @@ _LAYOUTS: Final = {
     SUMMARY_OFFSET: _Layout(VirtioCcwSummary),
     b"virtio/device_endian": _Layout(VirtioFlag),
     b"virtio/64bit_features": _Layout(VirtioFeatures),
+    b"virtio/128bit_features": _Layout(VirtioExtendedFeatures),
     b"virtio/virtqueues": _Layout(queue=VirtioQueueRings),
     b"virtio/ringsize": _Layout(queue=VirtioRingSize),
     b"virtio/packed_virtqueues": _Layout(queue=VirtioPackedQueue),
@@ -80,9 +83,12 @@ _LAYOUTS: Final = {
     b"virtio/disabled": _Layout(VirtioFlag),
     b"virtio/extra_state": _Layout(),
     b"virtio_pci/modern_state": _Layout(VirtioPciState, VirtioPciQueue),
+    b"virtio_pci/modern_state/features128": _Layout(VirtioPciExtendedFeatures),
     b"virtio_mmio/state": _Layout(VirtioMmioState, VirtioMmioQueue),
 }
 _NESTED_IN: Final = b"virtio/extra_state"
+# What can stand in a subsection, behind its own fields.
+_WITHIN: Final = {b"virtio_pci/modern_state": b"virtio_pci/modern_state/features128"}
 
 
 def decode_virtio(body: Body, group: Group, size: int, path: str) -> None:
@@ -158,8 +164,7 @@ def _mmio(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] 
 def _ccw(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] | None:
     """Decode what virtio-ccw writes in front: its subchannel has one length up to a subsection."""
     start = body.offset
-    marked = bytes([_MARK, len(SUBCHANNEL_ORB)]) + SUBCHANNEL_ORB
-    at = data.find(marked, 0, _MAX_SUBCHANNEL_LEN)
+    at = data.find(_marked(SUBCHANNEL_ORB), 0, _MAX_SUBCHANNEL_LEN)
     if at < 0:
         return None
     whole = Group(TRANSPORT, "ccw", STRUCT, start)
@@ -169,8 +174,7 @@ def _ccw(body: Body, group: Group, data: bytes, path: str) -> type[WireRecord] |
     for name in _INDICATORS:
         add_struct(body, whole, name, VirtioCcwIndicator, path)
     add_record(body, whole, VirtioCcwVector, path)
-    marked = bytes([_MARK, len(SUMMARY_OFFSET)]) + SUMMARY_OFFSET
-    if body.peek(len(marked)) == marked:
+    if _is_next(body, SUMMARY_OFFSET):
         _subsection(body, whole, path)
     add_record(body, whole, VirtioCcwTail, path)
     whole.length = body.offset - start
@@ -246,6 +250,15 @@ def _own(body: Body, group: Group, start: int, length: int, path: str) -> None:
     group.children.append(Field(DEVICE_STATE, "buffer", start, length, body.blob(length, path)))
 
 
+def _marked(name: bytes) -> bytes:
+    return bytes([_MARK, len(name)]) + name
+
+
+def _is_next(body: Body, name: bytes) -> bool:
+    """Tell whether the subsection of a name stands next."""
+    return body.peek(len(_marked(name))) == _marked(name)
+
+
 def _subsection(body: Body, group: Group, path: str) -> None:
     start = body.offset
     head = read_record(body, SubsectionHead, what=path)
@@ -262,6 +275,7 @@ def _subsection(body: Body, group: Group, path: str) -> None:
         add_record(body, sub, layout.head, path)
     if layout.queue is not None:
         add_array(body, sub, QUEUES, layout.queue, VIRTIO_QUEUE_MAX, path)
-    if head.name == _NESTED_IN:
+    within = _WITHIN.get(head.name)
+    if head.name == _NESTED_IN or (within is not None and _is_next(body, within)):
         _subsection(body, sub, path)
     sub.length = body.offset - start

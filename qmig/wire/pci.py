@@ -26,8 +26,8 @@ PCI_HEADER_TYPE_BRIDGE: Final = 1
 PCI_IRQ_STATE_LEN: Final = 16
 
 
-class PciHeader(WireRecord):
-    """The header of a device, type 0."""
+class PciHeaderStart(WireRecord):
+    """What the headers of all types begin with."""
 
     vendor_id: int = wire(Int16ul, "who made it")
     device_id: int = wire(Int16ul, "what it is, by its maker")
@@ -38,8 +38,13 @@ class PciHeader(WireRecord):
     class_device: int = wire(Int16ul, "class, with the subclass in its low byte")
     cache_line_size: int = wire(Int8ul, "in units of 4 bytes")
     latency_timer: int = wire(Int8ul, "latency timer")
-    header_type: int = wire(Int8ul, "0; 0x80: it has several functions")
+    header_type: int = wire(Int8ul, "0: device, 1: bridge; 0x80: it has several functions")
     bist: int = wire(Int8ul, "self test")
+
+
+class PciHeader(PciHeaderStart):
+    """The header of a device, type 0."""
+
     base_address: list[int] = wire(
         Array(6, Int32ul), "BARs: address, with its kind in the low bits"
     )
@@ -55,20 +60,9 @@ class PciHeader(WireRecord):
     max_lat: int = wire(Int8ul, "in units of 250 ns")
 
 
-class PciBridgeHeader(WireRecord):
+class PciBridgeHeader(PciHeaderStart):
     """The header of a bridge, type 1."""
 
-    vendor_id: int = wire(Int16ul, "who made it")
-    device_id: int = wire(Int16ul, "what it is, by its maker")
-    command: int = wire(Int16ul, "PciCommand")
-    status: int = wire(Int16ul, "PCI_STATUS_ bits; 0x10: it has capabilities")
-    revision: int = wire(Int8ul, "revision")
-    class_prog: int = wire(Int8ul, "programming interface")
-    class_device: int = wire(Int16ul, "class, with the subclass in its low byte")
-    cache_line_size: int = wire(Int8ul, "in units of 4 bytes")
-    latency_timer: int = wire(Int8ul, "latency timer")
-    header_type: int = wire(Int8ul, "1; 0x80: it has several functions")
-    bist: int = wire(Int8ul, "self test")
     base_address: list[int] = wire(
         Array(2, Int32ul), "BARs: address, with its kind in the low bits"
     )
@@ -143,14 +137,36 @@ class PciExtendedCapability(IntEnum):
     VC = 0x02
     DSN = 0x03
     PWR = 0x04
+    RCLD = 0x05
+    RCILC = 0x06
+    RCEC = 0x07
+    MFVC = 0x08
+    VC9 = 0x09
+    RCRB = 0x0A
+    VNDR = 0x0B
+    CAC = 0x0C
     ACS = 0x0D
     ARI = 0x0E
     ATS = 0x0F
     SRIOV = 0x10
+    MRIOV = 0x11
+    MCAST = 0x12
+    PRI = 0x13
     REBAR = 0x15
+    DPA = 0x16
+    TPH = 0x17
     LTR = 0x18
+    SECPCI = 0x19
+    PMUX = 0x1A
     PASID = 0x1B
+    DPC = 0x1D
+    L1SS = 0x1E
+    PTM = 0x1F
     DVSEC = 0x23
+    DLF = 0x25
+    PL_16GT = 0x26
+    NPEM = 0x29
+    PL_32GT = 0x2A
     DOE = 0x2E
 
 

@@ -8,7 +8,8 @@ A record is a class whose attributes are declared with `wire` and `constant`::
 
 From that one declaration come the construct `Struct` (`SCHEMA`), the typed attributes, the
 fixed part's byte layout (`field_table`), a numpy dtype for bulk work (`dtype_of`), a compiled
-`struct.Struct` for hot loops (`fast_struct`) and the tables in `docs/format/`.
+`struct.Struct` for hot loops (`fast_struct`) and the tables in `docs/format/`. A record that is
+derived from another one begins with its fields.
 """
 
 from __future__ import annotations
@@ -108,12 +109,15 @@ class WireRecord:
 
     SCHEMA: ClassVar[Any]
     DOCS: ClassVar[dict[str, str]]
+    _declared: ClassVar[dict[str, _WireField]] = {}
     _constants: ClassVar[dict[str, object]]
 
     def __init_subclass__(cls) -> None:
-        declared = {k: v for k, v in vars(cls).items() if isinstance(v, _WireField)}
-        for name in declared:
+        own = {k: v for k, v in vars(cls).items() if isinstance(v, _WireField)}
+        for name in own:
             delattr(cls, name)
+        # Those of the record that this one begins with come first.
+        declared = cls._declared = {**cls._declared, **own}
         cls.SCHEMA = Struct(*(name / field.subcon for name, field in declared.items()))
         cls.DOCS = {name: field.doc for name, field in declared.items()}
         cls._constants = {

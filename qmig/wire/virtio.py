@@ -14,12 +14,14 @@ Big-endian, but the device's own configuration, which is as the guest sees it. G
     subsection  0x05, counted name, be32 version, and by name:
                 virtio/device_endian        u8, 1 little, 2 big
                 virtio/64bit_features       be64
+                virtio/128bit_features      be64, since 10.2
                 virtio/virtqueues           1,024 VirtioQueueRings
                 virtio/ringsize             1,024 be32
                 virtio/packed_virtqueues    1,024 VirtioPackedQueue
                 virtio/broken, virtio/started, virtio/disabled   u8
                 virtio/extra_state          nothing but a subsection:
-                    virtio_pci/modern_state VirtioPciState, 1,024 VirtioPciQueue
+                    virtio_pci/modern_state VirtioPciState, 1,024 VirtioPciQueue, and in it, since
+                        10.2, [subsection virtio_pci/modern_state/features128: 2 be32]
                     virtio_mmio/state       VirtioMmioState, 1,024 VirtioMmioQueue
 
 What lies between the queues and the first subsection is known to the device alone. Where a queue's
@@ -27,8 +29,9 @@ rings are modern ones, `virtio/virtqueues` has what follows from `desc` otherwis
 
 Sources: hw/virtio/virtio.c (virtio_save, vmstate_virtio), hw/virtio/virtio-pci.c
 (virtio_pci_save_config, virtio_pci_save_queue, vmstate_virtio_pci), hw/virtio/virtio-mmio.c
-(vmstate_virtio_mmio), hw/s390x/virtio-ccw.c
-(vmstate_virtio_ccw_dev), hw/s390x/css.c (vmstate_subch_dev), 10.0.
+(vmstate_virtio_mmio), hw/s390x/virtio-ccw.c (vmstate_virtio_ccw_dev), hw/s390x/css.c
+(vmstate_subch_dev), 10.0; vmstate_virtio_128bit_features and
+vmstate_virtio_pci_modern_state_features128, 10.2.
 """
 
 from __future__ import annotations
@@ -140,12 +143,9 @@ class VirtioQueue(WireRecord):
     last_avail_idx: int = wire(Int16ub, "index of the next entry that the device will take")
 
 
-class VirtioQueueVector(WireRecord):
+class VirtioQueueVector(VirtioQueue):
     """One queue of a device with MSI-X."""
 
-    num: int = wire(Int32ub, "entries")
-    desc: int = wire(Int64ub, "guest-physical address of the descriptors; 0: not set up")
-    last_avail_idx: int = wire(Int16ub, "index of the next entry that the device will take")
     vector: int = wire(Int16ub, "its vector; ffff: none")
 
 
@@ -190,7 +190,13 @@ class VirtioFlag(WireRecord):
 class VirtioFeatures(WireRecord):
     """virtio/64bit_features."""
 
-    guest_features: int = wire(Int64ub, "all of what the guest has accepted")
+    guest_features: int = wire(Int64ub, "bits 63 to 0 of what the guest has accepted")
+
+
+class VirtioExtendedFeatures(WireRecord):
+    """virtio/128bit_features."""
+
+    guest_features_ex: int = wire(Int64ub, "bits 127 to 64 of what the guest has accepted")
 
 
 class VirtioPciState(WireRecord):
@@ -199,6 +205,14 @@ class VirtioPciState(WireRecord):
     dfselect: int = wire(Int32ub, "which 32 features the guest looks at")
     gfselect: int = wire(Int32ub, "which 32 features the guest sets")
     guest_features: list[int] = wire(Array(2, Int32ub), "what it has set, the low ones first")
+
+
+class VirtioPciExtendedFeatures(WireRecord):
+    """virtio_pci/modern_state/features128."""
+
+    guest_features: list[int] = wire(
+        Array(2, Int32ub), "bits 127 to 64 of what the guest has set, the low ones first"
+    )
 
 
 class VirtioPciQueue(WireRecord):

@@ -1,7 +1,8 @@
 """Features of virtio devices: what each bit of `guest_features` says.
 
 Sources: the virtio specification 1.2; names as include/standard-headers/linux/virtio_*.h has them
-(10.0).
+(10.0; the tunnel features of virtio-net: 10.2) and hw/virtio/virtio-qmp.c prints them;
+VIRTIO_F_BAD_FEATURE: include/hw/virtio/virtio.h.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from enum import IntEnum
 
 
 class VirtioId(IntEnum):
-    """Kinds of virtio devices; a PCI device of virtio 1.0 has 0x1040 more as its device_id."""
+    """Kinds of virtio devices; a PCI device of virtio 1.0 has 0x1040 more as its device_id.
+
+    Prefix in QEMU: VIRTIO_ID_; there BLK is BLOCK, P9 is 9P, I2C is I2C_ADAPTER.
+    """
 
     NET = 1
     BLK = 2
@@ -78,6 +82,9 @@ class VirtioNetFeature(IntEnum):
     GUEST_ANNOUNCE = 21
     MQ = 22
     CTRL_MAC_ADDR = 23
+    DEVICE_STATS = 50
+    VQ_NOTF_COAL = 52
+    NOTF_COAL = 53
     GUEST_USO4 = 54
     GUEST_USO6 = 55
     HOST_USO = 56
@@ -87,6 +94,10 @@ class VirtioNetFeature(IntEnum):
     RSC_EXT = 61
     STANDBY = 62
     SPEED_DUPLEX = 63
+    GUEST_UDP_TUNNEL_GSO = 65
+    GUEST_UDP_TUNNEL_GSO_CSUM = 66
+    HOST_UDP_TUNNEL_GSO = 67
+    HOST_UDP_TUNNEL_GSO_CSUM = 68
 
 
 class VirtioBlkFeature(IntEnum):
@@ -177,3 +188,15 @@ class VirtioP9Feature(IntEnum):
     """Bits of virtio-9p. Prefix in QEMU: VIRTIO_9P_."""
 
     MOUNT_TAG = 0
+
+
+class VirtioI2cFeature(IntEnum):
+    """Bits of virtio-i2c. Prefix in QEMU: VIRTIO_I2C_F_."""
+
+    ZERO_LENGTH_REQUEST = 0
+
+
+class VirtioGpioFeature(IntEnum):
+    """Bits of virtio-gpio. Prefix in QEMU: VIRTIO_GPIO_F_."""
+
+    IRQ = 0

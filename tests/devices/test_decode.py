@@ -40,6 +40,10 @@ def value(found: Device, path: str) -> Any:  # noqa: ANN401  # any value
         ("timer", b"\xff" * 8, -1),
         ("CPU_Double_U", b"\x3f\xf0" + bytes(6), 0x3FF0 << 48),
         ("cpsr", b"\x40\x00\x00\x1f", 0x4000001F),
+        ("fpr", b"\x80" + bytes(7), 1 << 63),  # POWER
+        ("fpr", bytes(range(16)), bytes(range(16))),  # MIPS: two be64 of a vector register
+        ("fpscr", b"\x80\x00\x00\x00", 1 << 31),
+        ("fsr", b"\x80" + bytes(7), 1 << 63),
         ("nullptr", b"0", None),
         ("buffer", b"text", b"text"),
         ("buffer", b"", b""),

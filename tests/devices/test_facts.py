@@ -92,6 +92,31 @@ def test_features_have_names() -> None:
     assert feature_names(None, 1 << 9) == ["bit 9"]
 
 
+def test_features_above_bit_63(capture_files: CaptureFiles, tmp_path: Path) -> None:
+    """QEMU since 10.2 sends them in subsections of their own, one of them within another."""
+    with qmig.open_capture(capture_files("qemu-11.1-devices-pc")[0]) as capture:
+        (plain,) = (one for one in open_devices(capture) if one.name.endswith("/virtio-net"))
+        before = facts_of(plain)[1]
+        modern = plain.find("virtio.virtio/extra_state.virtio_pci/modern_state")
+        assert modern is not None
+        body, end = plain.read(), modern.offset + modern.length - plain.offset
+    at = body.index(b"\x05\x11virtio/virtqueues")
+    name, nested = b"virtio/128bit_features", b"virtio_pci/modern_state/features128"
+    version = b"\0\0\0\1"
+    features = b"\x05" + bytes([len(name)]) + name + version + b"\0\0\0\0\0\0\0\x06"
+    chosen = b"\x05" + bytes([len(nested)]) + nested + version + b"\0\0\0\x06\0\0\0\0"
+    body = body[:at] + features + body[at:end] + chosen + body[end:]
+    found = decoded(tmp_path, body, device(field("virtio", "virtio", len(body))))
+    assert found.error is None
+    known = facts_of_open(found, tmp_path)[1]
+    tunnels = ["VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO", "VIRTIO_NET_F_GUEST_UDP_TUNNEL_GSO_CSUM"]
+    assert known["features"] == [*before["features"], *tunnels]
+    assert known["guest_features"] == before["guest_features"] | 6 << 64
+    assert known["queues"] == before["queues"]
+    path = "virtio.virtio/extra_state.virtio_pci/modern_state.virtio_pci/modern_state/features128"
+    assert found.find(f"{path}.guest_features[0]") is not None
+
+
 def test_the_clock_and_the_memory_that_a_pc_notes(capture_files: CaptureFiles) -> None:
     what, known = facts(capture_files("qemu-10.0-devices-pc"), "mc146818rtc")
     assert what == "RTC at 2026-11-21 14:23:08"

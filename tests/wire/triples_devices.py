@@ -32,6 +32,7 @@ _PCI_COMMON: Final[tuple[tuple[str, str, Any], ...]] = (
 )  # fmt: skip
 
 PCI: Final = (
+    Triple(pci.PciHeaderStart, 16, (*_PCI_COMMON, u8("header_type", 0x81), u8("bist", 5))),
     Triple(pci.PciHeader, 64, (
         *_PCI_COMMON, u8("header_type", 0x80), u8("bist", 5), bars(6),
         swapped32("cardbus_cis", 0x0A0B0C0D), swapped16("subsystem_vendor_id", 0x1AF5),
@@ -86,6 +87,8 @@ VIRTIO: Final = (
         u8("used_wrap_counter", 0), u32("inuse", 5))),
     Triple(virtio.VirtioFlag, 1, (u8("value", 2),)),
     Triple(virtio.VirtioFeatures, 8, (u64("guest_features", 0x1_3000_2EA4),)),
+    Triple(virtio.VirtioExtendedFeatures, 8, (u64("guest_features_ex", 0x1E),)),
+    Triple(virtio.VirtioPciExtendedFeatures, 8, (pair("guest_features", 0x1E, 2),)),
     Triple(virtio.VirtioPciState, 16, (
         u32("dfselect", 1), u32("gfselect", 2), pair("guest_features", 0x30002EA4, 1))),
     Triple(virtio.VirtioPciQueue, 28, (
