@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self, TextIO
 
 from qmig.cli.guard import UsageError
 from qmig.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
 
+    from qmig.render.document import Document
+
+_STANDARD: Final = "-"  # output or input
 _FEW_LINES: Final = 1000
 
 
@@ -41,7 +44,7 @@ class Output:
 
     @staticmethod
     def _check(path: Path, *, force: bool, inputs: Iterable[str]) -> None:
-        if any(_same(path, name) for name in inputs):
+        if any(is_same_file(str(path), name) for name in inputs):
             raise UsageError(f"{path} is one of the files to read")
         if path.is_dir():
             raise UsageError(f"{path} is a directory")
@@ -67,8 +70,7 @@ class Output:
             SourceError: it cannot be written.
         """
         if self._file is None:
-            encoding = sys.stdout.encoding or "ascii"
-            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            _write_to(sys.stdout, text)
             return
         try:
             self._file.write(text)
@@ -120,8 +122,45 @@ class Output:
         return SourceError(f"cannot write: {error.strerror or error}", path=str(self._path))
 
 
-def _same(path: Path, name: str) -> bool:
-    try:
-        return path.samefile(name)
-    except OSError:
+def is_same_file(out: str, name: str) -> bool:
+    """Tell whether an output is the file that an input is; - is standard output, or input."""
+    from pathlib import Path
+
+    if name == _STANDARD or (out == _STANDARD and sys.stdout is None):
         return False
+    try:
+        target = os.fstat(sys.stdout.fileno()) if out == _STANDARD else Path(out).stat()
+        return os.path.samestat(target, Path(name).stat())
+    except (OSError, ValueError):  # not there, or no file at all
+        return False
+
+
+def show_report(
+    report: Document,
+    text_lines: Callable[[Document], Iterable[str]],
+    *,
+    as_json: bool,
+    to_stderr: bool,
+) -> None:
+    """Write the report of a verb whose result is a file.
+
+    Args:
+        report: what is written as JSON.
+        text_lines: makes the lines of it that people read.
+        as_json: write JSON.
+        to_stderr: standard output is the result's.
+    """
+    if as_json:
+        from qmig.render.jsonout import json_text
+
+        text = json_text(report)
+    else:
+        text = "\n".join(text_lines(report)) + "\n"
+    file = sys.stderr if to_stderr else sys.stdout
+    if file is not None:
+        _write_to(file, text)
+
+
+def _write_to(file: TextIO, text: str) -> None:
+    encoding = file.encoding or "ascii"
+    file.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmig.capture.rescue import rescue
 from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE, UsageError
-from qmig.cli.output import Output
+from qmig.cli.output import Output, is_same_file, show_report
 from qmig.errors import SourceError, StreamError
 from qmig.migrate.captured import CapturedGuest
 from qmig.migrate.counters import Counters
@@ -54,14 +52,16 @@ def salvage(request: SalvageRequest) -> int:
         except (SourceError, StreamError) as error:
             show_error(str(error))
             return CANNOT_JUDGE
-    _show(report, as_json=request.json, to_stderr=request.out == STANDARD_OUTPUT)
+    show_report(
+        report, salvage_text_lines, as_json=request.json, to_stderr=request.out == STANDARD_OUTPUT
+    )
     return FINE if found.whole else BAD_INPUT
 
 
 def _check(request: SalvageRequest) -> None:
     outputs = [name for name in (request.out, request.map) if name is not None]
     for name in outputs:
-        if any(_same(name, given) for given in request.files):
+        if any(is_same_file(name, given) for given in request.files):
             raise UsageError(f"{name} is one of the files to read")
     if request.map is None:
         return
@@ -69,13 +69,6 @@ def _check(request: SalvageRequest) -> None:
         raise UsageError("--map takes a file: standard output is the report's")
     if os.path.realpath(request.map) == os.path.realpath(request.out):
         raise UsageError("--map and --out name the same file")
-
-
-def _same(out: str, name: str) -> bool:
-    try:
-        return os.path.samestat(Path(out).stat(), Path(name).stat())
-    except (OSError, ValueError):  # not there, or no file at all
-        return False
 
 
 def _write(request: SalvageRequest, found: Rescue) -> Document:
@@ -92,17 +85,3 @@ def _write(request: SalvageRequest, found: Rescue) -> Document:
             page_map.write_lines(map_lines(found))
     kept = [element for element, _ in kept_elements(found)]
     return build_salvage_report(found, kept, request.files, request.out, counters)
-
-
-def _show(report: Document, *, as_json: bool, to_stderr: bool) -> None:
-    """Write the report; standard output is the stream's where that goes there."""
-    if as_json:
-        from qmig.render.jsonout import json_text
-
-        text = json_text(report)
-    else:
-        text = "\n".join(salvage_text_lines(report)) + "\n"
-    file = sys.stderr if to_stderr else sys.stdout
-    if file is not None:
-        encoding = file.encoding or "ascii"
-        file.write(text.encode(encoding, "backslashreplace").decode(encoding))

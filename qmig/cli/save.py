@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from qmig.api import multifd_compression, output_format, save_format
+from qmig.cli.output import is_same_file, show_report
 from qmig.errors import SourceError, WriterError
 from qmig.guest_source import captured_source, dumped_source, libvirt_options, synthetic_source
 from qmig.limits import MAX_LIBVIRT_DATA_LEN, MAX_MACHINE_NAME_LEN, MIB
@@ -82,7 +81,7 @@ def save(request: SaveRequest) -> int:
         report = build_save_report(
             _source_document(request, source), out, options, counters, [*remarks, *written]
         )
-    _show(report, as_json=request.json, to_stderr=report_to_stderr)
+    show_report(report, save_text_lines, as_json=request.json, to_stderr=report_to_stderr)
     return 0
 
 
@@ -178,17 +177,9 @@ def _check_files(request: SaveRequest, out: str, options: SaveOptions) -> None:
         if options.force and not names_stream(out):
             continue  # it is replaced by a new file once all is read
         for name in given:
-            if name != _STDIN and _same(path, name):
+            if is_same_file(path, name):
                 hint = "" if names_stream(out) else "; --force replaces it when all is written"
                 raise WriterError(f"{path} is one of the files to read{hint}")
-
-
-def _same(out: str, name: str) -> bool:
-    try:
-        target = os.fstat(sys.stdout.fileno()) if out == STANDARD_OUTPUT else Path(out).stat()
-        return os.path.samestat(target, Path(name).stat())
-    except (OSError, ValueError):  # not there, or no file at all
-        return False
 
 
 def _read(path: str | None) -> bytes | None:
@@ -312,17 +303,3 @@ def _source_document(request: SaveRequest, source: GuestSource) -> Document:
         "seed": (seed or _DEFAULT_SEED) if source.kind == "synthetic" else None,
         "ram_len": sum(block.used_length for block in source.guest.blocks),
     }
-
-
-def _show(report: Document, *, as_json: bool, to_stderr: bool) -> None:
-    """Write the report; standard output is the stream's where that goes there."""
-    if as_json:
-        from qmig.render.jsonout import json_text
-
-        text = json_text(report)
-    else:
-        text = "\n".join(save_text_lines(report)) + "\n"
-    file = sys.stderr if to_stderr else sys.stdout
-    if file is not None:
-        encoding = file.encoding or "ascii"
-        file.write(text.encode(encoding, "backslashreplace").decode(encoding))

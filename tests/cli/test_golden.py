@@ -11,6 +11,7 @@ import pytest
 from tests.cli.conftest import ROOT
 from tests.cli.reports import report_of, text_of
 from tests.conftest import CaptureFiles
+from tests.documents import require_golden
 
 GOLDEN = Path(__file__).with_name("golden")
 CHOSEN = (
@@ -40,10 +41,7 @@ def test_text_is_the_expected_one(
     lines = text_of(report_of([Path(path.name) for path in paths]))
     assert all(len(line) <= 100 for line in lines)
     text = "\n".join(lines) + "\n"
-    golden = GOLDEN / f"{name}.txt"
-    if update_golden:
-        golden.write_text(text)
-    assert text == golden.read_text()
+    require_golden(text, GOLDEN / f"{name}.txt", update=update_golden)
 
 
 def test_golden_files_are_those_of_the_tests() -> None:

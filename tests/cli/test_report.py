@@ -1,26 +1,15 @@
 """The document and its text, for every fixture."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
-from tests.cli.conftest import ROOT
 from tests.cli.reports import NOT_WHOLE, report_of, text_of
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES
-
-SCHEMA_FILE = ROOT / "docs" / "json" / "inspect-1.schema.json"
-
-
-@pytest.fixture(scope="session")
-def validator() -> Draft202012Validator:
-    schema = json.loads(SCHEMA_FILE.read_text())
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+from tests.documents import read_document, require_reasons, validator_of
 
 
 @pytest.fixture(scope="session")
@@ -43,25 +32,11 @@ def report(
     return reports[each_name]
 
 
-def objects(value: object) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for item in value.values():
-            yield from objects(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from objects(item)
+def test_json_follows_the_schema(report: dict[str, Any]) -> None:
+    read_document(json.dumps(report), "inspect")
 
 
-def test_json_follows_the_schema(report: dict[str, Any], validator: Draft202012Validator) -> None:
-    text = json.dumps(report)
-    assert text.isascii()
-    validator.validate(json.loads(text))
-
-
-def test_schema_refuses_what_is_not_documented(
-    capture_files: CaptureFiles, validator: Draft202012Validator
-) -> None:
+def test_schema_refuses_what_is_not_documented(capture_files: CaptureFiles) -> None:
     good = report_of(capture_files("qemu-10.0-ordinary"))
     for path, value in ((("new",), 1), (("stream", "machine"), 7), (("schema",), "qmig.inspect/2")):
         bad = json.loads(json.dumps(good))
@@ -69,13 +44,11 @@ def test_schema_refuses_what_is_not_documented(
         for key in path[:-1]:
             place = place[key]
         place[path[-1]] = value
-        assert not validator.is_valid(bad), path
+        assert not validator_of("inspect").is_valid(bad), path
 
 
 def test_each_null_has_its_reason_and_each_reason_its_null(report: dict[str, Any]) -> None:
-    for item in objects(report):
-        nulls = {key for key, value in item.items() if value is None}
-        assert nulls == set(item.get("absent", {})), item
+    require_reasons(report)
 
 
 def test_text_fits_100_columns_and_is_harmless(report: dict[str, Any]) -> None:

@@ -2,16 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 import qmig as library
-from tests.cli.conftest import ROOT, Run
+from tests.cli.conftest import Run
 from tests.conftest import CaptureFiles
-
-SCHEMA = json.loads((ROOT / "docs" / "json" / "salvage-1.schema.json").read_text())
+from tests.documents import read_document
 
 
 @pytest.fixture
@@ -24,13 +21,6 @@ def cut(ordinary: Path, tmp_path: Path) -> Path:
     path = tmp_path / "cut.sav"
     path.write_bytes(ordinary.read_bytes()[:200_000])
     return path
-
-
-def document(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    Draft202012Validator(SCHEMA).validate(found)
-    assert text.isascii()
-    return found
 
 
 def test_cut_stream_is_written_as_far_as_it_goes(cut: Path, qmig: Run, tmp_path: Path) -> None:
@@ -56,7 +46,7 @@ def test_cut_stream_is_written_as_far_as_it_goes(cut: Path, qmig: Run, tmp_path:
 
 def test_json_is_as_described(cut: Path, qmig: Run, tmp_path: Path) -> None:
     result = qmig(["salvage", cut, "-o", tmp_path / "out", "--json"])
-    found = document(result.out)
+    found = read_document(result.out, "salvage")
     assert result.code == 1
     assert (found["whole"], found["guest_whole"]) == (False, False)
     assert (found["known_pages"], found["unknown_pages"]) == (327, 779)
@@ -87,7 +77,7 @@ def test_salvaged_again_is_still_not_whole(cut: Path, qmig: Run, tmp_path: Path)
     first, second = tmp_path / "first", tmp_path / "second"
     qmig(["salvage", cut, "-o", first])
     result = qmig(["salvage", first, "-o", second, "--json"])
-    found = document(result.out)
+    found = read_document(result.out, "salvage")
     assert result.code == 1
     assert found["reasons"]
     assert (found["known_pages"], found["unknown_pages"]) == (327, 779)
@@ -115,11 +105,13 @@ def test_whole_capture_comes_out_whole(ordinary: Path, qmig: Run, tmp_path: Path
 
 def test_missing_channel_is_told(capture_files: CaptureFiles, qmig: Run, tmp_path: Path) -> None:
     main, first, second = capture_files("qemu-10.0-multifd-none")
-    whole = document(qmig(["salvage", main, first, second, "-o", tmp_path / "a", "--json"]).out)
+    whole = read_document(
+        qmig(["salvage", main, first, second, "-o", tmp_path / "a", "--json"]).out, "salvage"
+    )
     assert whole["whole"]
     for files in ([main], [main, first], [main, second]):
         result = qmig(["salvage", *files, "-o", tmp_path / "b", "--json", "--force"])
-        found = document(result.out)
+        found = read_document(result.out, "salvage")
         assert result.code == 1
         assert found["unknown_pages"] > 0
         assert found["missing"] == []
@@ -133,7 +125,7 @@ def test_file_that_cannot_be_used_is_damage(
     (tmp_path / "empty").touch()
     arguments = ["salvage", main, tmp_path / "empty", first, tmp_path / "none"]
     result = qmig([*arguments, "-o", tmp_path / "out", "--json"])
-    found = document(result.out)
+    found = read_document(result.out, "salvage")
     assert result.code == 1
     assert [file["role"] for file in found["files"]] == ["main", None, "channel", None]
     assert len(found["damage"]) == 2

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 import qmig as library
 from qmig.__main__ import main
@@ -20,9 +19,9 @@ from qmig.cli.values import size, with_defaults
 from tests.cli.conftest import ROOT, Run
 from tests.cli.test_command import on_terminal
 from tests.conftest import CaptureFiles
+from tests.documents import read_document
 from tests.migrate.saved import ram_by_qmig
 
-SCHEMA = json.loads((ROOT / "docs" / "json" / "save-1.schema.json").read_text())
 SMALL = ["--size", "2M", "--dirty-rate", "0"]
 XML = "<domain type='qemu'><name>guest</name></domain>"
 
@@ -35,13 +34,6 @@ def ordinary(capture_files: CaptureFiles) -> Path:
 @pytest.fixture
 def mapped(capture_files: CaptureFiles) -> Path:
     return capture_files("qemu-10.0-mapped-plain")[0]
-
-
-def document(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    Draft202012Validator(SCHEMA).validate(found)
-    assert text.isascii()
-    return found
 
 
 # -- what it writes -------------------------------------------------------------------------------
@@ -88,7 +80,7 @@ def test_seed_and_shares_determine_the_synthetic_guest(qmig: Run, tmp_path: Path
         out = tmp_path / name
         result = qmig(["save", *SMALL, *options, "--stream", out, "--json"])
         assert result.code == 0, result.err
-        found = document(result.out)
+        found = read_document(result.out, "save")
         found["sha"] = ram_by_qmig([out])
         return found
 
@@ -108,7 +100,7 @@ def test_multifd_set(ordinary: Path, qmig: Run, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     written = [out, *(tmp_path / f"set.ch{channel}" for channel in range(3))]
     assert ram_by_qmig(written) == ram_by_qmig([ordinary])
-    output = document(result.out)["output"]
+    output = read_document(result.out, "save")["output"]
     assert output["generation"] == "7.0 to 8.0"
     assert output["compression"] == "zlib"
     assert output["channels"] == 3
@@ -181,7 +173,7 @@ def test_dumps_alone_say_that_they_are_ram_alone(qmig: Run, tmp_path: Path) -> N
         ["save", "--ram", f"pc.ram={one}", "--ram", f"rom={two}", "--stream", out, "--json"]
     )
     assert result.code == 0
-    found = document(result.out)
+    found = read_document(result.out, "save")
     assert found["source"]["kind"] == "dumps"
     assert found["source"]["dumps"] == {"pc.ram": str(one), "rom": str(two)}
     assert any("RAM alone" in remark for remark in found["remarks"])
@@ -196,7 +188,7 @@ def test_xbzrle_and_convergence_of_a_running_guest(qmig: Run, tmp_path: Path) ->
     options += ["2M", "--downtime-limit", "0", "--auto-converge", "--workload", "uniform"]
     result = qmig(["save", "--size", "4M", *options, "--stream", tmp_path / "out", "--json"])
     assert result.code == 0, result.err
-    counters = document(result.out)["counters"]
+    counters = read_document(result.out, "save")["counters"]
     assert counters["dirty-sync-count"] == 6
     assert counters["throttle-percentage"] >= 20
     assert counters["xbzrle-pages"] + counters["xbzrle-cache-miss"] > 0
@@ -237,7 +229,7 @@ def test_json_goes_where_the_stream_does_not(ordinary: Path) -> None:
     code, out, err = piped(["save", ordinary, "--stream", "-", "--json"])
     assert code == 0
     assert out == ordinary.read_bytes()
-    (file,) = document(err)["output"]["files"]
+    (file,) = read_document(err, "save")["output"]["files"]
     assert (file["path"], file["size"]) == ("-", None)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 import qmig as package
 from qmig.checks.registry import RULES
@@ -19,10 +18,10 @@ from tests.builders import framing, vmdesc
 from tests.checks.broken_framing import ended, sound, stream
 from tests.checks.example import MAIN, write_files
 from tests.checks.examples import all_examples
-from tests.cli.conftest import ROOT, Run
+from tests.cli.conftest import Run
 from tests.conftest import CaptureFiles
+from tests.documents import schema_of, validator_of
 
-SCHEMA = json.loads((ROOT / "docs" / "json" / "validate-1.schema.json").read_text())
 EXAMPLES = all_examples()
 
 
@@ -103,7 +102,7 @@ def test_every_explanation_fits(rule_id: str) -> None:
 
 
 def test_every_outcome_has_its_words_and_stands_in_the_schema() -> None:
-    outcomes = SCHEMA["$defs"]["rule"]["properties"]["outcome"]["enum"]
+    outcomes = schema_of("validate")["$defs"]["rule"]["properties"]["outcome"]["enum"]
     assert sorted(outcomes) == sorted(outcome.value for outcome in Outcome)
     for outcome in Outcome:
         rule = replace(RULES["QM017"], outcome=outcome)
@@ -139,7 +138,7 @@ def test_report_goes_to_a_file(qmig: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule_id", EXAMPLES)
 def test_json_follows_the_schema_and_text_fits(rule_id: str, tmp_path: Path) -> None:
     report = report_of(broken(rule_id, tmp_path))
-    Draft202012Validator(SCHEMA).validate(report)
+    validator_of("validate").validate(report)
     lines = list(validate_text_lines(report))
     assert all(len(line) <= 100 for line in lines), lines
     assert any(rule_id in line for line in lines)

@@ -2,10 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from jsonschema import Draft202012Validator
 
 import qmig as package
 from qmig.cli.diff import two_captures
@@ -13,11 +12,11 @@ from qmig.cli.guard import UsageError
 from qmig.comparison.model import Comparison, Outcome, PageState, What
 from qmig.render.report_diff import build_diff_report
 from qmig.render.text_diff import diff_text_lines
-from tests.cli.conftest import ROOT, run_qmig
+from tests.cli.conftest import run_qmig
 from tests.conftest import CaptureFiles
 from tests.devices.described import device, field, stream
+from tests.documents import read_document, require_golden, require_reasons, schema_of
 
-SCHEMA: Final = json.loads((ROOT / "docs" / "json" / "diff-1.schema.json").read_text())
 GOLDEN: Final = Path(__file__).with_name("golden")
 KIND: Final = device(field("x", "uint32", 4), field("text", "buffer", 8))
 # Pairs of fixtures that differ in everything that there is to tell.
@@ -40,26 +39,11 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return paths
 
 
-def objects(value: object) -> list[dict[str, Any]]:
-    if isinstance(value, dict):
-        return [value, *(item for inner in value.values() for item in objects(inner))]
-    return [item for inner in value for item in objects(inner)] if isinstance(value, list) else []
-
-
-def check_document(document: dict[str, Any]) -> None:
-    """Hold a document against the schema, and its nulls against their reasons."""
-    Draft202012Validator(SCHEMA).validate(document)
-    assert json.dumps(document).isascii()
-    for item in objects(document):
-        nulls = {key for key, value in item.items() if value is None}
-        assert nulls == set(item.get("absent", {})), item
-
-
 def test_schema_is_one() -> None:
-    Draft202012Validator.check_schema(SCHEMA)
-    assert SCHEMA["properties"]["outcome"]["enum"] == [one.value for one in Outcome]
-    assert SCHEMA["$defs"]["state"]["enum"] == [one.value for one in PageState]
-    assert SCHEMA["$defs"]["difference"]["properties"]["what"]["enum"] == [w.value for w in What]
+    schema = schema_of("diff")
+    assert schema["properties"]["outcome"]["enum"] == [one.value for one in Outcome]
+    assert schema["$defs"]["state"]["enum"] == [one.value for one in PageState]
+    assert schema["$defs"]["difference"]["properties"]["what"]["enum"] == [w.value for w in What]
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -75,16 +59,12 @@ def test_document_and_text_of_fixtures(
     found = package.compare(a, b)
     assert found.outcome is not Outcome.EQUAL
     document = build_diff_report(found, [one.name for one in a], [one.name for one in b])
-    check_document(document)
+    require_reasons(read_document(json.dumps(document), "diff"))
     lines = list(diff_text_lines(document))
     assert all(len(line) <= 100 for line in lines)
     assert not any(line != line.rstrip() for line in lines)
     text = "\n".join(lines) + "\n"
-    golden = GOLDEN / f"{name}.txt"
-    if update_golden:
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text)
-    assert text == golden.read_text()
+    require_golden(text, GOLDEN / f"{name}.txt", update=update_golden)
 
 
 def test_golden_files_are_those_of_the_tests() -> None:
@@ -157,8 +137,8 @@ def test_sets_of_files_are_separated(capture_files: CaptureFiles, tmp_path: Path
     package.save(paths, tmp_path / "one", format="mapped-ram")
     done = run_qmig(["diff", "--json", *paths, "--", tmp_path / "one"])
     assert (done.code, done.err) == (0, "")
-    document = json.loads(done.out)
-    check_document(document)
+    document = read_document(done.out, "diff")
+    require_reasons(document)
     assert [len(document[letter]["files"]) for letter in ("a", "b")] == [len(paths), 1]
     turned = run_qmig(["diff", tmp_path / "one", "--", *reversed(paths)])
     assert turned.code == 0
@@ -174,7 +154,7 @@ def test_result_goes_into_a_file(pair: tuple[Path, Path], tmp_path: Path) -> Non
     out = tmp_path / "out.json"
     arguments: list[str | Path] = ["diff", "--json", "--output", out, *pair]
     assert run_qmig(arguments) == (1, "", "")
-    check_document(json.loads(out.read_text()))
+    require_reasons(read_document(out.read_text(), "diff"))
     assert run_qmig(arguments).code == 2
     assert run_qmig(["diff", "--force", "--output", pair[0], *pair]).code == 2
 

@@ -2,16 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 import qmig as library
 from tests.cli.conftest import ROOT, Run, run_qmig
 from tests.conftest import CaptureFiles
-
-SCHEMA = json.loads((ROOT / "docs" / "json" / "extract-1.schema.json").read_text())
+from tests.documents import read_document
 
 
 @pytest.fixture
@@ -22,13 +19,6 @@ def qmig() -> Run:
 @pytest.fixture
 def stream(capture_files: CaptureFiles) -> Path:
     return capture_files("qemu-10.0-ordinary")[0]
-
-
-def document(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    Draft202012Validator(SCHEMA).validate(found)
-    assert text.isascii()
-    return found
 
 
 def test_raw_image_has_holes_and_the_memory(stream: Path, qmig: Run, tmp_path: Path) -> None:
@@ -50,7 +40,7 @@ def test_json_is_as_described(stream: Path, qmig: Run, tmp_path: Path) -> None:
     for name in ("blocks", "raw", "lime", "elf"):
         result = qmig(["extract", stream, "--format", name, "-o", tmp_path / name, "--json"])
         assert result.code == 0
-        found = document(result.out)
+        found = read_document(result.out, "extract")
         assert found["output"]["format"] == name
         assert found["layout"]["ranges"][0]["origin"].startswith("CMOS")
         assert bool(found["blocks"]) == (name == "blocks")
@@ -59,7 +49,9 @@ def test_json_is_as_described(stream: Path, qmig: Run, tmp_path: Path) -> None:
 def test_lime_image_is_ranges_behind_headers(stream: Path, qmig: Run, tmp_path: Path) -> None:
     raw, lime = tmp_path / "raw", tmp_path / "lime"
     qmig(["extract", stream, "--format", "raw", "-o", raw])
-    found = document(qmig(["extract", stream, "--format", "lime", "-o", lime, "--json"]).out)
+    found = read_document(
+        qmig(["extract", stream, "--format", "lime", "-o", lime, "--json"]).out, "extract"
+    )
     data = lime.read_bytes()
     ranges = []
     at = 0
@@ -93,13 +85,13 @@ def test_range_of_memory_goes_to_standard_output(stream: Path, tmp_path: Path, q
         cwd=ROOT, capture_output=True, check=True, timeout=60,
     )  # fmt: skip
     assert piped.stdout == expected
-    assert document(piped.stderr.decode())["output"]["path"] == "-"
+    assert read_document(piped.stderr.decode(), "extract")["output"]["path"] == "-"
 
 
 def test_one_block_and_a_range_of_it(stream: Path, qmig: Run, tmp_path: Path) -> None:
     asked = ["extract", stream, "--format", "raw", "--block", "pc.bios"]
     result = qmig([*asked, "-o", tmp_path / "bios", "--json"])
-    assert document(result.out)["layout"] is None
+    assert read_document(result.out, "extract")["layout"] is None
     with library.open_capture(stream) as capture:
         bios = capture.ram["pc.bios"].read(0, 65536)
     assert (tmp_path / "bios").read_bytes() == bios
@@ -133,7 +125,7 @@ def test_missing_pages_are_an_error_or_holes_in_a_list(
     assert not list(tmp_path.iterdir())
     result = qmig([*asked, "--missing", "hole", "--json"])
     assert result.code == 1
-    found = document(result.out)
+    found = read_document(result.out, "extract")
     assert found["missing_length"] == sum(one["length"] for one in found["missing"]) > 0
     manifest = json.loads(Path(found["output"]["manifest"]).read_text())
     assert manifest["missing"] == found["missing"]
@@ -152,7 +144,7 @@ def test_damaged_capture_is_an_error_or_gives_what_it_has(
     assert not out.exists()
     result = qmig(["extract", cut, "-o", out, "--missing", "hole", "--json"])
     assert result.code == 1
-    found = document(result.out)
+    found = read_document(result.out, "extract")
     assert found["layout"] is None
     assert "--below-4g" in found["absent"]["layout"]
     assert found["missing"][0] == {
