@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fixtures.recorder.machine import Machine
+from tests.interop.printed_registers import registers_in, segments_in
 
-_REGISTER: Final = re.compile(r"\b([A-Za-z][A-Za-z0-9]*) *=([0-9a-f]{8,16})\b")
-_SEGMENT: Final = re.compile(
-    r"^([ECSDFG]S|LDT|TR) *=([0-9a-f]{4}) ([0-9a-f]+) ([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE
-)
-_POWER_ROW: Final = re.compile(r"^GPR(\d+)((?: [0-9a-f]{16})+)", re.MULTILINE)
-_NUMBERED: Final = re.compile(r"([xrc])(\d+)")
 _PLAIN: Final = ("-nodefaults", "-display", "none", "-accel", "tcg", "-S", "-no-user-config")
 SETTLE_SECONDS: Final = 30.0
 
@@ -85,9 +80,10 @@ def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, P
 
             machine.wait_for(used, "queue that was used", SETTLE_SECONDS)
             machine.execute("stop")
+        printed = machine.monitor_line("info registers -a")
         told = Told(
-            registers=_registers(machine),
-            segments=_segments(machine),
+            registers=registers_in(printed),
+            segments=segments_in(printed),
             apics=_apics(machine) if guest.target == "x86_64" else [],
             rtc=_rtc(machine),
             pci=_pci(machine),
@@ -96,34 +92,6 @@ def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, P
         machine.execute("migrate", {"uri": f"exec:cat > {stream.name}"})
         machine.wait_migrated()
     return told, stream
-
-
-def _registers(machine: Machine) -> list[dict[str, int]]:
-    """Read all CPUs' registers, whose names are spelt as `qmig devices` does."""
-    found = []
-    for text in _printed_registers(machine):
-        values = {name.lower(): int(value, 16) for name, value in _REGISTER.findall(text)}
-        for row, values_of_row in _POWER_ROW.findall(text):
-            for at, value in enumerate(values_of_row.split()):
-                values[f"r{int(row) + at}"] = int(value, 16)
-        found.append({_spelt(name): value for name, value in values.items()})
-    return found
-
-
-def _printed_registers(machine: Machine) -> list[str]:
-    whole = machine.monitor_line("info registers -a")
-    printed = re.split(r"^CPU#\d+\s*$", whole, flags=re.MULTILINE)
-    return printed[1:] or printed
-
-
-def _segments(machine: Machine) -> list[dict[str, tuple[int, ...]]]:
-    return [
-        {
-            name.lower(): tuple(int(word, 16) for word in words)
-            for name, *words in _SEGMENT.findall(text)
-        }
-        for text in _printed_registers(machine)
-    ]
 
 
 def _apics(machine: Machine) -> list[dict[str, list[int]]]:
@@ -147,12 +115,6 @@ def _rtc(machine: Machine) -> Mapping[str, int] | None:
         "qom-get", {"path": "/machine", "property": "rtc-time"}
     )
     return found
-
-
-def _spelt(name: str) -> str:
-    """Return `x1` for `x01`, `r1` for `r01`, `cr1` for `c01`."""
-    match = _NUMBERED.fullmatch(name)
-    return f"{match[1].replace('c', 'cr')}{int(match[2])}" if match else name
 
 
 def _commands(machine: Machine) -> set[str]:

@@ -10,8 +10,8 @@ import qmig
 from fixtures.recorder.machine import Machine
 from qmig.comparison.model import Comparison, Outcome, PageState
 from tests.conftest import FindQemu
-from tests.interop.device_guests import _registers as registers_of
 from tests.interop.gdb_stub import ARGUMENTS, GdbStub
+from tests.interop.printed_registers import registers_in
 
 _PLAIN: Final = ("-nodefaults", "-display", "none", "-accel", "tcg", "-S", "-no-user-config")
 _GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
@@ -62,7 +62,7 @@ def test_one_instruction_apart(
     with Machine(find_qemu(release), arguments, tmp_path) as machine, GdbStub(tmp_path) as stub:
         stub.step()  # out of the reset vector by a far jump, which changes CS as well
         for at in range(_STEPS):
-            told += registers_of(machine)
+            told += registers_in(machine.monitor_line("info registers -a"))
             printed.append(machine.monitor_line("info registers"))
             save(machine, str(at), mapped=release != "7.2" and at % 2 == 1)
             stub.step()
