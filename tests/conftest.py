@@ -37,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail where a QEMU is missing instead of skipping (also by CI=true)",
     )
     group.addoption(
+        "--linux",
+        metavar="DIR",
+        help="folder that tests.linux.record was given; without it tests/linux is left out",
+    )
+    group.addoption(
         "--thorough",
         action="store_true",
         help="damage each fixture in ten times as many ways",

@@ -11,6 +11,12 @@ LIST_NAME: Final = "captures.json"
 README_NAME: Final = "README"
 BOOT_FOLDER: Final = "guest"
 DEBUG_FOLDER: Final = "debug"
+BOOTS: Final = {
+    "pc": ("pc-stopped", "pc-mapped-ram", "pc-multifd", "pc-live"),
+    "q35": ("q35-stopped",),
+    "libvirt": ("libvirt-zstd",),
+}
+"""The captures of a whole recording, by the boot of the guest that they come from."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class LinuxCapture:
         files: of the capture; the main one is first.
         registers: the file with what `info registers -a` printed.
         dump: the file that `dump-guest-memory` wrote.
+        console: the file with what the guest wrote to its serial line.
         qemu: the release that wrote all of it.
         text: what it is, for people.
     """
@@ -30,6 +37,7 @@ class LinuxCapture:
     files: tuple[str, ...]
     registers: str
     dump: str
+    console: str
     qemu: str
     text: str
 
@@ -56,7 +64,7 @@ def write_list(directory: Path, captures: list[LinuxCapture]) -> None:
         f"{DEBUG_FOLDER}/vmlinux: its kernel with debug symbols",
         "*.registers: `info registers -a` of the guest that stood still for the capture",
         "*.dump: `dump-guest-memory` (an ELF core) of the same guest",
-        "*.console: its serial line",
+        "*.console: its serial line, with a line for each process",
         "",
     ]
     for capture in captures:
@@ -64,6 +72,6 @@ def write_list(directory: Path, captures: list[LinuxCapture]) -> None:
         lines += [
             f"{capture.name}: {capture.text}; QEMU {capture.qemu}, {length:,} bytes",
             f"    {' '.join(capture.files)}",
-            f"    {capture.registers} {capture.dump}",
+            f"    {capture.registers} {capture.dump} {capture.console}",
         ]
     (directory / README_NAME).write_text("\n".join(lines) + "\n")

@@ -1,8 +1,8 @@
 """The Linux guest: what it boots from, the processes that run in it, and its machines.
 
-It boots Debian's kernel with the kernel's address space at random places (KASLR). When its
-processes run it says so on the serial line, and they go on: three sleep, one is busy in user
-space, one in the kernel, and one keeps writing memory.
+It boots Debian's kernel, which chooses its own place at random (KASLR). When its processes run it
+lists them on the serial line, and they go on: three sleep, one is busy in user space, one in the
+kernel, and one keeps writing memory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from fixtures.recorder.debian_guest import (
 )
 
 READY: Final = "GUEST READY"
+PROCESS: Final = "PROCESS"
+"""Begins a line of the serial line that tells a process: its id and name follow."""
 BUSY_IN_USER: Final = "reckoner"
 BUSY_IN_KERNEL: Final = "dd"
 VMCOREINFO_MODULE: Final = "qemu_fw_cfg"
@@ -41,6 +43,7 @@ done
 """,
     "tapster": f"exec {BUSY_IN_KERNEL} if=/dev/zero of=/dev/null bs=4M\n",
 }
+SLEEPERS: Final = frozenset(name for name, script in _JOBS.items() if script == _SLEEPS)
 PROCESSES: Final = frozenset({"init", *_JOBS, BUSY_IN_KERNEL} - {"tapster"})
 """Names that the kernel has for the processes that are there when the guest is ready."""
 
@@ -61,6 +64,10 @@ for name in {" ".join(sorted(PROCESSES))}; do
     until grep -qxF "$name" /proc/[0-9]*/comm 2>/dev/null; do sleep 1; done
 done
 until [ -s /pages/3 ]; do sleep 1; done
+for process in /proc/[0-9]*; do
+    read -r name < $process/comm || continue
+    echo {PROCESS} ${{process#/proc/}} $name
+done 2>/dev/null
 echo '{READY}'
 while :; do sleep 1000; done
 """

@@ -2,8 +2,8 @@
 
 DIR is the folder that `fixtures/recorder/get-qemus` and `get-libvirt` were given: its QEMU 10.0
 writes the captures, and libvirt's own QEMU the one of libvirt. DEST gets the captures, with each
-what QEMU said of the guest that stood still for it, and the kernel with its debug symbols. What a
-whole recording left in DEST is kept.
+what QEMU said of the guest that stood still for it, and the kernel with its debug symbols. What is
+there already is kept.
 
 The guest boots once for each machine. Of the stopped PC there are several captures: its ordinary
 stream is loaded again, and that QEMU, whose guest never ran, writes the next form.
@@ -33,9 +33,11 @@ from fixtures.recorder.replay import loaded
 from fixtures.recorder.transport import run_migration
 from tests.linux.captured import (
     BOOT_FOLDER,
+    BOOTS,
     DEBUG_FOLDER,
     LIST_NAME,
     LinuxCapture,
+    read_list,
     write_list,
 )
 from tests.linux.guest import (
@@ -80,6 +82,7 @@ _DOMAIN_XML: Final = """\
     <initrd>{shared}/{initrd}</initrd>
     <cmdline>{command_line}</cmdline>
   </os>
+  <features><acpi/><apic/></features>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <controller type='usb' model='none'/>
@@ -108,12 +111,11 @@ class Recorder:
 
     def record_pc(self) -> None:
         """Record the stopped PC in each form, and then while its guest runs."""
-        with self._booted(PC) as (machine, directory):
+        with self._booted(PC) as machine:
             machine.execute("stop")
             said = machine.monitor_line(_REGISTERS)
-            first = self._take(
-                machine, self._recipe(PC, "pc-stopped"), "stopped, an ordinary stream"
-            )
+            ordinary = self._recipe(PC, "pc-stopped")
+            first = self._take(machine, ordinary, PC, "stopped, an ordinary stream")
             for name, capabilities, parameters, transport, text in _FORMS:
                 recipe = replace(
                     self._recipe(PC, name),
@@ -124,16 +126,14 @@ class Recorder:
                 self._take_again(first, said, recipe, text)
             machine.execute("cont")
             live = replace(self._recipe(PC, "pc-live"), live=True, pace=_PACE)
-            self._take(machine, live, f"running meanwhile, {_PACE.rounds} rounds or more")
-            shutil.copy(directory / _CONSOLE, self._dest / "pc.console")
+            self._take(machine, live, PC, f"running meanwhile, {_PACE.rounds} rounds or more")
 
     def record_q35(self) -> None:
         """Record the stopped Q35."""
-        with self._booted(Q35) as (machine, directory):
+        with self._booted(Q35) as machine:
             machine.execute("stop")
             text = "stopped; RAM in two ranges, an Intel CPU, device vmcoreinfo"
-            self._take(machine, self._recipe(Q35, "q35-stopped"), text)
-            shutil.copy(directory / _CONSOLE, self._dest / "q35.console")
+            self._take(machine, self._recipe(Q35, "q35-stopped"), Q35, text)
 
     def record_libvirt(self) -> None:
         """Record libvirt's image of a stopped guest, compressed with zstd."""
@@ -160,12 +160,14 @@ class Recorder:
                 dump = {"paging": False, "protocol": f"file:{SHARED}/{_DUMP}"}
                 daemon.monitor(_DOMAIN, "dump-guest-memory", **dump)
                 versions = daemon.virsh("version").splitlines()
-                image = f"{SHARED}/{name}.save"
-                daemon.virsh("save", _DOMAIN, image, "--image-format", "zstd")
+                image = f"{name}.save"
+                daemon.virsh("save", _DOMAIN, f"{SHARED}/{image}", "--image-format", "zstd")
             (qemu,) = (line.split()[-1] for line in versions if "Running hypervisor" in line)
-            files = {f"{name}.save": directory / f"{name}.save"}
-            shutil.copy(directory / _CONSOLE, self._dest / f"{name}.console")
-            self._keep(name, files, said, directory / _DUMP, qemu, "stopped, libvirt's image, zstd")
+            self._keep_console(directory, name)
+            text = "stopped, libvirt's image, zstd"
+            self._keep(
+                _capture(name, (image,), name, qemu, text), [directory / image], directory, said
+            )
 
     def _recipe(self, kind: LinuxMachine, name: str) -> Recipe:
         """Return how an ordinary stream of a machine is recorded."""
@@ -178,7 +180,7 @@ class Recorder:
         )
 
     @contextmanager
-    def _booted(self, kind: LinuxMachine) -> Iterator[tuple[Machine, Path]]:
+    def _booted(self, kind: LinuxMachine) -> Iterator[Machine]:
         """Start a machine and wait until the guest says that it is ready."""
         with tempfile.TemporaryDirectory(prefix="qmig-") as scratch:
             directory = Path(scratch)
@@ -187,9 +189,12 @@ class Recorder:
                 self._binary, arguments, directory, label=kind.name, command_seconds=COMMAND_SECONDS
             ) as machine:
                 machine.wait_for(lambda: _ready(directory), "ready guest", BOOT_SECONDS)
-                yield machine, directory
+                self._keep_console(directory, kind.name)
+                yield machine
 
-    def _take(self, machine: Machine, recipe: Recipe, text: str) -> LinuxCapture:
+    def _take(
+        self, machine: Machine, recipe: Recipe, kind: LinuxMachine, text: str
+    ) -> LinuxCapture:
         """Migrate into files, and ask of the guest that stands still since then or before."""
         machine.set_migration(recipe.capabilities, recipe.parameters)
         recording = run_migration(machine, recipe, self._binary)
@@ -198,14 +203,12 @@ class Recorder:
             raise machine.error(f"{recipe.name}: only {rounds} rounds")
         said = machine.monitor_line(_REGISTERS)
         machine.execute("dump-guest-memory", {"paging": False, "protocol": f"file:{_DUMP}"})
-        paths = [
-            file.path for file in sorted(recording.files, key=lambda file: file.role != "main")
-        ]
-        files = {f"{recipe.name}.mig": paths[0]}
-        files |= {f"{recipe.name}.channel-{at}": path for at, path in enumerate(paths[1:], 1)}
         version = "{major}.{minor}.{micro}".format(**machine.execute("query-version")["qemu"])
-        dump = machine.directory / _DUMP
-        return self._keep(recipe.name, files, said, dump, version, text)
+        found = sorted(recording.files, key=lambda file: file.role != "main")
+        names = [f"{recipe.name}.mig"]
+        names += [f"{recipe.name}.channel-{at}" for at in range(1, len(found))]
+        capture = _capture(recipe.name, tuple(names), kind.name, version, text)
+        return self._keep(capture, [file.path for file in found], machine.directory, said)
 
     def _take_again(self, first: LinuxCapture, said: str, recipe: Recipe, text: str) -> None:
         """Load a capture of the stopped guest, and save it in another form."""
@@ -217,19 +220,33 @@ class Recorder:
             found = machine.monitor_line(_REGISTERS)
             if found != said:
                 raise machine.error(f"another guest was loaded: {found}\ninstead of {said}")
-            self._take(machine, recipe, text)
+            self._take(machine, recipe, PC, text)
 
     def _keep(
-        self, name: str, files: dict[str, Path], said: str, dump: Path, qemu: str, text: str
+        self, capture: LinuxCapture, paths: Sequence[Path], directory: Path, said: str
     ) -> LinuxCapture:
-        for file, path in files.items():
+        """Move the files of a capture, and QEMU's dump, from a directory to where they stay."""
+        for file, path in zip(capture.files, paths, strict=True):
             shutil.move(path, self._dest / file)
-        registers, dumped = f"{name}.registers", f"{name}.dump"
-        (self._dest / registers).write_text(said)
-        shutil.move(dump, self._dest / dumped)
-        capture = LinuxCapture(name, tuple(files), registers, dumped, qemu, text)
+        (self._dest / capture.registers).write_text(said)
+        shutil.move(directory / _DUMP, self._dest / capture.dump)
         self.captures.append(capture)
         return capture
+
+    def _keep_console(self, directory: Path, boot: str) -> None:
+        shutil.copy(directory / _CONSOLE, self._dest / f"{boot}.console")
+
+
+def _capture(name: str, files: tuple[str, ...], boot: str, qemu: str, text: str) -> LinuxCapture:
+    return LinuxCapture(
+        name=name,
+        files=files,
+        registers=f"{name}.registers",
+        dump=f"{name}.dump",
+        console=f"{boot}.console",
+        qemu=qemu,
+        text=text,
+    )
 
 
 def _ready(directory: Path) -> bool:
@@ -237,12 +254,13 @@ def _ready(directory: Path) -> bool:
     return console.exists() and READY in console.read_text(errors="replace")
 
 
-def record(dest: Path, qemus: Path) -> None:
-    """Record all captures, unless they are there.
+def record(dest: Path, qemus: Path, boots: Sequence[str]) -> None:
+    """Record the captures of some boots of the guest, unless they are there.
 
     Args:
         dest: where they go.
         qemus: the folder of QEMUs and libvirt.
+        boots: which boots, as in `BOOTS`.
 
     Raises:
         RecordError: a QEMU or libvirt did not do what is needed.
@@ -251,15 +269,20 @@ def record(dest: Path, qemus: Path) -> None:
         OSError: a file cannot be written.
     """
     dest.mkdir(parents=True, exist_ok=True)
-    _timed("kernel with debug symbols", lambda: debug_kernel(dest / DEBUG_FOLDER))
-    if (dest / LIST_NAME).exists():
-        print(f"{dest}: the captures are there")
-        return
-    recorder = Recorder(dest, qemus, boot_files(dest / BOOT_FOLDER))
-    _timed("pc", recorder.record_pc)
-    _timed("q35", recorder.record_q35)
-    _timed("libvirt", recorder.record_libvirt)
-    write_list(dest, recorder.captures)
+    there = read_list(dest) if (dest / LIST_NAME).exists() else []
+    for boot in boots:
+        if {capture.name for capture in there}.issuperset(BOOTS[boot]):
+            print(f"{boot}: is there")
+            continue
+        recorder = Recorder(dest, qemus, boot_files(dest / BOOT_FOLDER))
+        make = {
+            "pc": recorder.record_pc,
+            "q35": recorder.record_q35,
+            "libvirt": recorder.record_libvirt,
+        }
+        _timed(boot, make[boot])
+        there += recorder.captures
+        write_list(dest, there)
 
 
 def _timed(what: str, make: Callable[[], object]) -> None:
@@ -277,9 +300,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.linux.record", description=__doc__)
     parser.add_argument("dest", type=Path, help="where the captures go (about 6 GB)")
     parser.add_argument("--qemus", type=Path, required=True, help="the folder of get-qemus")
+    parser.add_argument("--only", nargs="+", choices=BOOTS, default=list(BOOTS), help="these boots")
+    parser.add_argument(
+        "--without-debug-symbols", action="store_true", help="do without the kernel's (800 MB)"
+    )
     options = parser.parse_args(arguments)
+    dest: Path = options.dest.absolute()
     try:
-        record(options.dest.absolute(), options.qemus)
+        record(dest, options.qemus, options.only)
+        if not options.without_debug_symbols:
+            _timed("debug symbols", lambda: debug_kernel(dest / DEBUG_FOLDER))
     except (RecordError, LookupError, OSError, subprocess.CalledProcessError) as err:
         print(f"tests.linux.record: {err}", file=sys.stderr)
         return 1
