@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from qmig.errors import OutputClosedError, OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
@@ -29,10 +30,12 @@ _HINTS: Final = {
     errno.EIO: "the storage has failed; the kernel's log may say more",
     errno.EROFS: "write elsewhere",
     errno.EACCES: "write elsewhere, or as another user",
+    errno.EFAULT: "a file that it is taken from was cut short meanwhile; leave it as it is",
     errno.EPERM: "write elsewhere, or as another user",
 }
 
 
+_MOST_BUFFERS: Final = 256  # of one system call, of 1024 that it takes; the rest of a short write is joined
 _BYTE_FORMATS: Final = frozenset("bBc")  # others are few and short
 
 
@@ -121,6 +124,29 @@ def pwrite_all(fd: int, view: memoryview, offset: int) -> None:
         _require_progress(written_len)
         view = view[written_len:]
         offset += written_len
+
+
+def buffers_len(buffers: Iterable[Buffer]) -> int:
+    """Return how many bytes buffers have together."""
+    return sum(memoryview(buffer).nbytes for buffer in buffers)
+
+
+def pwritev_all(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """Write the bytes of many buffers one behind the other; return how many that were.
+
+    Raises:
+        OSError: the kernel took no more.
+    """
+    start = offset
+    for first in range(0, len(buffers), _MOST_BUFFERS):
+        some = buffers[first : first + _MOST_BUFFERS]
+        length = buffers_len(some)
+        written_len = os.pwritev(fd, some, offset)
+        if written_len < length:  # the storage is full, or a signal came
+            rest = b"".join(some)
+            pwrite_all(fd, memoryview(rest)[written_len:], offset + written_len)
+        offset += length
+    return offset - start
 
 
 def write_all(fd: int, view: memoryview) -> None:

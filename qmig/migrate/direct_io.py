@@ -34,11 +34,11 @@ class DirectWriter:
 
     Args:
         fd: the file.
-        remark: told once, in words, where the file system refuses.
+        remark: told once, in words, where the file system refuses; None: nobody need know.
     """
 
-    def __init__(self, fd: int, remark: Callable[[str], None]) -> None:
-        self._remark = remark
+    def __init__(self, fd: int, remark: Callable[[str], None] | None) -> None:
+        self._remark = remark or (lambda _: None)
         self._bounce = threading.local()
         self._descriptor: SharedDescriptor | None = None
         try:
@@ -46,7 +46,7 @@ class DirectWriter:
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT):
                 raise
-            remark(_REFUSED)
+            self._remark(_REFUSED)
         else:
             self._descriptor = SharedDescriptor(direct_fd)
 

@@ -67,13 +67,38 @@ def test_only_what_is_aligned_is_direct(tmp_path: Path, monkeypatch: pytest.Monk
     assert file.remarks == []
 
 
-@pytest.mark.parametrize("lengths", [(4096, 65536), (1, 20_000), (4000, 4200)])
-def test_direct_and_ordinary_writes_mix(tmp_path: Path, lengths: tuple[int, int]) -> None:
+@pytest.mark.parametrize("durable", [True, False])
+def test_long_pieces_of_a_durable_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    """They are direct unasked, shorter ones are not; nothing is where nobody waits for storage."""
+    require_direct(tmp_path)
+    data = np.random.default_rng(6).bytes(MIB)
+    spy = Spy(monkeypatch)
+    with AtomicFile(tmp_path / "a", durable=durable) as file:
+        file.pwrite(data, 0)
+        file.pwrite(data[:65536], MIB)
+        file.pwrite(data, 2 * MIB + 4095)
+        file.commit()
+    assert (tmp_path / "a").read_bytes() == data + data[:65536] + bytes(MIB - 61441) + data
+    assert [(offset, length) for direct, offset, length in spy.calls if direct] == (
+        [(0, MIB), (2 * MIB + 4096, MIB - 4096)] if durable else []
+    )
+    assert file.remarks == []
+
+
+@pytest.mark.parametrize(
+    ("direct_io", "lengths"),
+    [(True, (4096, 65536)), (True, (1, 20_000)), (True, (4000, 4200)), (False, (1, 400_000))],
+)
+def test_direct_and_ordinary_writes_mix(
+    tmp_path: Path, direct_io: bool, lengths: tuple[int, int]
+) -> None:
     """Later writes win, whichever way they and the earlier ones went."""
     random = np.random.default_rng(4)
     area = 2 * MIB
     expected = bytearray(area)
-    with AtomicFile(tmp_path / "a", direct_io=True) as file:
+    with AtomicFile(tmp_path / "a", direct_io=direct_io) as file:
         file.reserve(area)
         for _ in range(200):
             length = int(random.integers(*lengths))
