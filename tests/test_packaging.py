@@ -80,7 +80,7 @@ LAYERS = (
     {"guest_source", "salvaging"},
     {"api", "render"},
     {"cli"},
-    {"__init__", "__main__"},
+    {"__init__", "__main__", "volatility"},
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
@@ -153,11 +153,19 @@ def imported_packages(path: Path) -> set[str]:
     return found
 
 
+def names_of(requirements: list[str]) -> set[str]:
+    """Return the names that packages are imported by, of requirements with versions."""
+    return {text.split(">")[0].split("<")[0].replace("-", "_") for text in requirements}
+
+
 def test_only_what_is_declared_is_imported() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    wanted = {text.split(">")[0].split("<")[0].replace("-", "_") for text in declared}
-    found = set().union(*(imported_packages(path) for path in PACKAGE.rglob("*.py")))
-    assert found - set(sys.stdlib_module_names) - {"qmig"} <= wanted
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    usual = names_of(project["dependencies"])
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0]  # an extra has the name of the part it is for
+        extra = names_of(project["optional-dependencies"].get(part, []))
+        found = imported_packages(path) - set(sys.stdlib_module_names) - {"qmig"}
+        assert found <= usual | extra, path
 
 
 # -- what is loaded when --------------------------------------------------------------------------
@@ -243,11 +251,15 @@ def test_the_wheel_says_what_it_is(built: Path) -> None:
     assert metadata["Version"] == qmig.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == project["requires-python"] == ">=3.11"
-    required = {text.replace(" ", "") for text in metadata.get_all("Requires-Dist") or ()}
-    assert {text.split("<")[0].split(">")[0] for text in required} == {
-        text.split("<")[0].split(">")[0] for text in project["dependencies"]
-    }
-    assert "qmig = qmig.__main__:main" in entry_points
+    required = [text.replace(" ", "") for text in metadata.get_all("Requires-Dist") or ()]
+    always = [text for text in required if ";extra==" not in text]
+    assert names_of(always) == names_of(project["dependencies"])
+    extras = {name: names_of(texts) for name, texts in project["optional-dependencies"].items()}
+    assert set(metadata.get_all("Provides-Extra") or ()) == set(extras)
+    for name, wanted in extras.items():
+        assert names_of([text for text in required if text.endswith(f";extra=='{name}'")]) == wanted
+    for name, entry in project["scripts"].items():
+        assert f"{name} = {entry}" in entry_points
     assert str(metadata.get_payload()).startswith("# qmig")
 
 

@@ -1,0 +1,1 @@
+"""The folder for `vol -p`: Volatility imports each file in it."""
