@@ -199,6 +199,28 @@ class MainStream:
         return [*self._parts, *tail, trailing]
 
 
+def around_mapped_ram(
+    release: str = "10.0", machine: str = "none", *, page_size: int = 4096, part: bytes = b""
+) -> tuple[bytes, bytes]:
+    """Give what stands before and behind the body of RAM's start in a mapped-ram file.
+
+    Args:
+        release: The QEMU whose file it is.
+        machine: The machine type.
+        page_size: The target's page size.
+        part: The body of a further RAM section; empty: there is none.
+    """
+    capability = framing.capabilities(["mapped-ram"])
+    main = MainStream(release, machine, page_size=page_size, subsections=[capability])
+    main.ram_start_elsewhere()
+    if part:
+        main.part(main.release.ram_id, part)
+    main.switchover()
+    main.ram_end()
+    main.standard_devices()
+    return main.finish_around_start()
+
+
 def join(parts: Iterable[bytes]) -> bytes:
     """Join records; a name for what every caller does."""
     return b"".join(parts)

@@ -1,5 +1,6 @@
 """mapped-ram: every page of a block at a fixed offset of the file."""
 
+import io
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -150,3 +151,30 @@ def write_capture(
         file.write(head)
         write_start(file, blocks, page_size=page_size)
         file.write(rest)
+
+
+def capture_bytes(
+    head: bytes,
+    blocks: Iterable[MappedBlock],
+    rest: bytes,
+    *,
+    page_size: int = 4096,
+    file_offset: int = 0,
+    tail: bytes | None = None,
+) -> bytes:
+    """Give a whole capture, as `write_capture` writes it.
+
+    Args:
+        head: The stream up to the body of the RAM section's start.
+        blocks: The blocks, in wire order.
+        rest: The stream behind that body, beginning with its footer.
+        page_size: The target's page size.
+        file_offset: Where the stream begins; what its offsets count from stands so far in front.
+        tail: What follows the last block; None: the end-of-section word.
+    """
+    with io.BytesIO() as file:
+        _pad_to(file, file_offset)
+        file.write(head)
+        write_start(file, blocks, page_size=page_size, tail=tail)
+        file.write(rest)
+        return file.getvalue()

@@ -19,10 +19,9 @@ from typing import Final
 from fixtures.recorder.errors import RecordError
 from fixtures.recorder.replay import loaded
 from tests.builders import mapped_ram, multifd, ram, xbzrle
-from tests.builders.framing import capabilities
 from tests.builders.generations import build_set
 from tests.builders.guest import Guest, first_difference
-from tests.builders.machine import MainStream
+from tests.builders.machine import MainStream, around_mapped_ram
 from tests.builders.migration import Workload
 
 BLOCK: Final = "ram"
@@ -181,18 +180,9 @@ def mapped(version: str) -> Built:
     written = {index: page for index, page in pages.items() if any(page)}
     present = frozenset(written)
     stale = dict.fromkeys(range(0, 300, 3), b"\xee" * 4096)
-    main = MainStream(STYLES[version], "none", subsections=[capabilities(["mapped-ram"])])
-    main.ram_start_elsewhere()
-    main.ram_part()
-    main.switchover()
-    main.ram_end()
-    main.standard_devices()
-    head, rest = main.finish_around_start()
+    head, rest = around_mapped_ram(STYLES[version], part=ram.eos())
     block = mapped_ram.MappedBlock(BLOCK, PAGES * 4096, written | stale, present)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "mapped"
-        mapped_ram.write_capture(path, head, [block], rest)
-        data = path.read_bytes()
+    data = mapped_ram.capture_bytes(head, [block], rest)
     return Built((data,), guest.contents()[BLOCK], {"mapped-ram": True})
 
 

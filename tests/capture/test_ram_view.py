@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import qmig
 from qmig.capture.page_index import CHUNK_PAGES
 from qmig.errors import MalformedStreamError, MissingPagesError
-from tests.builders import framing, mapped_ram, ram, xbzrle
-from tests.builders.machine import MainStream
+from tests.builders import mapped_ram, ram, xbzrle
+from tests.builders.machine import MainStream, around_mapped_ram
 from tests.builders.mapped_ram import MappedBlock
 
 SIZE = 512
@@ -233,13 +233,7 @@ def test_a_damaged_payload_is_told_when_it_is_read(what: str, tmp_path: Path) ->
 
 
 def write_mapped(path: Path, blocks: list[MappedBlock], *, file_offset: int = 0) -> None:
-    stream = MainStream(
-        "10.0", "pc-i440fx-10.0", subsections=[framing.capabilities(["mapped-ram"])]
-    )
-    stream.ram_start_elsewhere()
-    stream.ram_end()
-    stream.standard_devices()
-    head, rest = stream.finish_around_start()
+    head, rest = around_mapped_ram(machine="pc-i440fx-10.0")
     mapped_ram.write_capture(path, head, blocks, rest, file_offset=file_offset)
 
 

@@ -1,12 +1,11 @@
 """libvirt images and compressed streams that break one rule of QM5xx each."""
 
 import gzip
-import io
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.builders import framing, libvirt, mapped_ram
-from tests.builders.machine import MainStream
+from tests.builders import libvirt, mapped_ram
+from tests.builders.machine import around_mapped_ram
 from tests.checks.broken_framing import BLOCK, MACHINE, patched, sound
 from tests.checks.example import MAIN, Broken, Example, Files, alone
 
@@ -55,19 +54,11 @@ def _no_stream() -> Broken:
 
 
 def _mapped(fmt: int) -> bytes:
-    main = MainStream("10.0", MACHINE, subsections=[framing.capabilities(["mapped-ram"])])
-    main.ram_start_elsewhere()
-    main.switchover()
-    main.ram_end()
-    main.standard_devices()
-    front, behind = main.finish_around_start()
+    front, behind = around_mapped_ram(machine=MACHINE)
     area = libvirt.data_area(_XML, padding_len=64)
-    file = io.BytesIO()
-    file.write(libvirt.header(len(area), fmt=fmt) + area + front)
+    image = libvirt.header(len(area), fmt=fmt) + area
     block = mapped_ram.MappedBlock(BLOCK, 16 * 4096, {3: b"\x33" * 4096})
-    mapped_ram.write_start(file, [block])
-    file.write(behind)
-    return file.getvalue()
+    return mapped_ram.capture_bytes(image + front, [block], behind)
 
 
 def _cut_gzip() -> Broken:

@@ -1,12 +1,11 @@
 """Files that break one rule of QM2xx each, built for the machine `none`, which can load them."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from tests.builders import framing, mapped_ram, ram
-from tests.builders.machine import MainStream
+from tests.builders.machine import around_mapped_ram
 from tests.builders.mapped_ram import HEADER_LEN, MappedBlock
 from tests.checks.broken_ram import (
     BLOCK,
@@ -27,32 +26,14 @@ _PAGES_OFFSET: Final = mapped_ram.PAGES_ALIGNMENT
 _PAGE_SIZE_AT, _BITMAP_OFFSET_AT, _PAGES_OFFSET_AT = 4, 12, 20
 
 
-def _stream() -> MainStream:
-    return MainStream("10.0", MACHINE, subsections=[framing.capabilities(["mapped-ram"])])
-
-
 def _file(block: MappedBlock = _WHOLE, *, part: bytes = b"", file_offset: int = 0) -> bytes:
-    main = _stream()
-    main.ram_start_elsewhere()
-    if part:
-        main.part(main.release.ram_id, part)
-    main.switchover()
-    main.ram_end()
-    main.standard_devices()
-    head, rest = main.finish_around_start()
-    with io.BytesIO() as file:
-        file.seek(file_offset)
-        file.write(head)
-        mapped_ram.write_start(file, [block])
-        file.write(rest)
-        return file.getvalue()
+    head, rest = around_mapped_ram(machine=MACHINE, part=part)
+    return mapped_ram.capture_bytes(head, [block], rest, file_offset=file_offset)
 
 
 def _header_offset(block: MappedBlock = _WHOLE) -> int:
     """Return where the header of the block stands in a file."""
-    main = _stream()
-    main.ram_start_elsewhere()
-    head, _ = main.finish_around_start()
+    head, _ = around_mapped_ram(machine=MACHINE)
     entry = ram.BlockEntry(block.name, block.used_length).build()
     return len(head) + len(ram.word(0, ram.MEM_SIZE)) + len(entry)
 

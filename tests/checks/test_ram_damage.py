@@ -9,8 +9,8 @@ from qmig.capture.capture import open_capture
 from qmig.checks.judge import Judge
 from qmig.checks.validate import validate
 from qmig.limits import MAX_DAMAGED_PLACES
-from tests.builders import framing, mapped_ram, ram
-from tests.builders.machine import MainStream
+from tests.builders import mapped_ram, ram
+from tests.builders.machine import around_mapped_ram
 from tests.builders.mapped_ram import MappedBlock
 from tests.checks.broken_ram import (
     BLOCK,
@@ -91,12 +91,7 @@ def test_pages_without_a_block_list_are_no_findings(tmp_path: Path) -> None:
 
 
 def _mapped(directory: Path, blocks: list[MappedBlock]) -> Path:
-    main = MainStream("10.0", MACHINE, subsections=[framing.capabilities(["mapped-ram"])])
-    main.ram_start_elsewhere()
-    main.switchover()
-    main.ram_end()
-    main.standard_devices()
-    head, rest = main.finish_around_start()
+    head, rest = around_mapped_ram(machine=MACHINE)
     path = directory / "mapped"
     mapped_ram.write_capture(path, head, blocks, rest)
     return path

@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import io
 import lzma
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -14,7 +13,7 @@ from tests.builders import commands, framing, handlers, libvirt, mapped_ram, mul
 from tests.builders import xbzrle as deltas
 from tests.builders.generations import GENERATIONS
 from tests.builders.guest import Guest
-from tests.builders.machine import MainStream
+from tests.builders.machine import MainStream, around_mapped_ram
 from tests.builders.mapped_ram import MappedBlock
 from tests.builders.migration import MigrationSet, Workload
 from tests.builders.primitives import be32, be64, counted
@@ -279,20 +278,10 @@ def mapped(page_len: int = 4096, pages: int = 130, *, file_offset: int = 0) -> F
         MappedBlock(_BLOCK, pages * page_len, {1: content, 70: content}),
         MappedBlock(_ROM, 3 * page_len, {2: content}, frozenset({1, 2})),
     ]
-    main = MainStream(
-        "10.0", "none", page_size=page_len, subsections=[framing.capabilities(["mapped-ram"])]
+    head, rest = around_mapped_ram(page_size=page_len)
+    return _one(
+        mapped_ram.capture_bytes(head, blocks, rest, page_size=page_len, file_offset=file_offset)
     )
-    main.ram_start_elsewhere()
-    main.switchover()
-    main.ram_end()
-    main.standard_devices()
-    head, rest = main.finish_around_start()
-    with io.BytesIO() as file:
-        file.seek(file_offset)
-        file.write(head)
-        mapped_ram.write_start(file, blocks, page_size=page_len)
-        file.write(rest)
-        return _one(file.getvalue())
 
 
 def mapped_small() -> Files:

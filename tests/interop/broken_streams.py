@@ -6,16 +6,14 @@ loads. `none` has one RAM block and two devices, so that a stream made from noth
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from tests.builders import commands, framing, mapped_ram, multifd, ram, vmdesc, xbzrle
 from tests.builders.generations import build_set
 from tests.builders.guest import Guest
-from tests.builders.machine import MainStream
+from tests.builders.machine import MainStream, around_mapped_ram
 from tests.builders.migration import Workload
 from tests.builders.multifd import Packet
 from tests.builders.real_destination import BLOCK
@@ -229,22 +227,10 @@ def mapped(
     **block: Any,  # noqa: ANN401  # fields of MappedBlock
 ) -> Capture:
     """Build a mapped-ram file with two pages."""
-    main = MainStream("10.0", "none", subsections=[framing.capabilities(["mapped-ram"])])
-    main.ram_start_elsewhere()
-    main.ram_part(records)
-    main.switchover()
-    main.ram_end()
-    main.standard_devices()
-    head, rest = main.finish_around_start()
+    head, rest = around_mapped_ram(part=records + ram.eos())
     pages = {"pages": {0: PAGE, 5: PAGE}, **block}
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "mapped"
-        with path.open("wb") as file:
-            file.write(head)
-            entry = mapped_ram.MappedBlock(BLOCK, BLOCK_LEN, **pages)
-            mapped_ram.write_start(file, [entry], tail=tail)
-            file.write(rest)
-        data = bytearray(path.read_bytes())
+    entry = mapped_ram.MappedBlock(BLOCK, BLOCK_LEN, **pages)
+    data = bytearray(mapped_ram.capture_bytes(head, [entry], rest, tail=tail))
     patch(data)
     return Capture(bytes(data[: cut_to(len(data))]), capabilities={"mapped-ram": True})
 
