@@ -1,4 +1,4 @@
-"""How far a long survey has come, on a terminal alone."""
+"""How far a long piece of work has come, on a terminal alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qmig.render.words import WIDTH, cut, harmless
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     from qmig.capture.container import Container
 
@@ -20,8 +20,8 @@ _STEP_SECONDS: Final = 0.1
 _NAME_WIDTH: Final = WIDTH // 2
 
 
-class SurveyProgress:
-    """Shows how far each file was read; a context manager, and the callback of a `Capture`.
+class LateProgress:
+    """Bars on standard error that appear once work takes long; a context manager.
 
     Args:
         quiet: show nothing.
@@ -31,39 +31,33 @@ class SurveyProgress:
         self._shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._next = monotonic() + _SILENT_SECONDS
         self._bar: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, container: Container, offset: int) -> None:
-        """Note that the stream of a file was read up to an offset."""
-        if not self._shown or monotonic() < self._next:
-            return
-        self._next = monotonic() + _STEP_SECONDS
-        self._show(container, offset)
+    def is_due(self) -> bool:
+        """Tell whether to show something now; what is shown next is due a step later."""
+        if not self._shown:
+            return False
+        now = monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _STEP_SECONDS
+        return True
 
-    def _show(self, container: Container, offset: int) -> None:
+    def bar(self) -> Progress:
+        """Return the bars; from the first call on they are on the screen."""
         if self._bar is None:
-            self._bar = self._start()
-        task = self._tasks.get(container.path)
-        if task is None:
-            name = cut(harmless(container.path), _NAME_WIDTH)
-            task = self._bar.add_task(name, total=container.source.end())
-            self._tasks[container.path] = task
-        self._bar.update(task, completed=offset, total=container.source.end())
+            from rich.console import Console
+            from rich.progress import Progress
 
-    @staticmethod
-    def _start() -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+            console = Console(stderr=True)
+            self._bar = Progress(*self.columns(), console=console, transient=True)
+            self._bar.start()
+        return self._bar
 
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            DownloadColumn(binary_units=True),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        bar.start()
-        return bar
+    def columns(self) -> list[ProgressColumn]:
+        """Return what a bar consists of."""
+        from rich.progress import BarColumn, DownloadColumn
+
+        return [BarColumn(bar_width=None), DownloadColumn(binary_units=True)]
 
     def __enter__(self) -> Self:
         return self
@@ -76,3 +70,32 @@ class SurveyProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class SurveyProgress(LateProgress):
+    """Shows how far each file was read; the callback of a `Capture`.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, container: Container, offset: int) -> None:
+        """Note that the stream of a file was read up to an offset."""
+        if not self.is_due():
+            return
+        task = self._tasks.get(container.path)
+        if task is None:
+            name = cut(harmless(container.path), _NAME_WIDTH)
+            task = self.bar().add_task(name, total=container.source.end())
+            self._tasks[container.path] = task
+        self.bar().update(task, completed=offset, total=container.source.end())
+
+    def columns(self) -> list[ProgressColumn]:
+        """See `LateProgress.columns`."""
+        from rich.progress import TextColumn
+
+        return [TextColumn("{task.description}", markup=False), *super().columns()]
