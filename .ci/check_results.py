@@ -13,8 +13,7 @@ def main() -> int:
     parser.add_argument("--skipped-for", default=None, help="skips whose reason has this are fine")
     parser.add_argument("--at-least", type=int, default=1, help="how many tests must have run")
     options = parser.parse_args()
-    # The report was written by pytest a moment ago.
-    cases = list(ElementTree.parse(options.report).iter("testcase"))  # noqa: S314
+    cases = list(ElementTree.parse(options.report).iter("testcase"))  # noqa: S314  # pytest wrote it just now
     skips = [(case, skip) for case in cases for skip in case.iter("skipped")]
     allowed = options.skipped_for
     wrong = [

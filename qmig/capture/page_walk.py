@@ -143,7 +143,7 @@ class PageWalk:
         except struct.error:  # a word that is not whole
             return self._at
 
-    def _hot_loop(  # noqa: C901
+    def _hot_loop(  # noqa: C901  # a call for each run would cost more than the run
         self,
         data: mmap.mmap | bytes,
         at: int,
@@ -152,7 +152,7 @@ class PageWalk:
         stop: int,
         max_runs: int,
     ) -> int:
-        # One function, and locals for all it needs: a call for each run costs more than the run.
+        # Locals for all it needs, and no other function.
         # Before each look at a word, `_at` says how far the walk came, should the data end there.
         unpack, append = self._unpack, runs.append
         page_size_len, limits = self.page_size_len, self._limits

@@ -36,7 +36,7 @@ class Record:
         name: str,
         wire: WireRecord | None = None,
         /,
-        **detail: Any,  # noqa: ANN401
+        **detail: Any,  # noqa: ANN401  # each name has a type of its own
     ) -> None:
         self.offset = offset
         self.length = length

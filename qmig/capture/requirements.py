@@ -143,7 +143,7 @@ def _recorded_capabilities(walk: StreamWalk) -> Iterator[Requirement]:
             reason += "; shared blocks need the memory file they had"
         elif name != "mapped-ram":
             reason += ", where QEMU itself does not record it"
-        yield Requirement(Kind.CAPABILITY, name, True, reason)  # noqa: FBT003
+        yield Requirement(Kind.CAPABILITY, name, value=True, reason=reason)
     if walk.ignore_shared and "x-ignore-shared" not in recorded:
         yield Requirement(
             Kind.CAPABILITY,
@@ -158,9 +158,9 @@ def _postcopy(walk: StreamWalk) -> Iterator[Requirement]:
     advises = [c for c in walk.commands if c.name == "POSTCOPY_ADVISE"]
     if any(_ADVISE_FIELD in advise.detail for advise in advises):
         reason = "command POSTCOPY_ADVISE with page sizes"
-        yield Requirement(Kind.CAPABILITY, "postcopy-ram", True, reason)  # noqa: FBT003
+        yield Requirement(Kind.CAPABILITY, "postcopy-ram", value=True, reason=reason)
     if "ENABLE_COLO" in names:
-        yield Requirement(Kind.CAPABILITY, "x-colo", True, "command ENABLE_COLO")  # noqa: FBT003
+        yield Requirement(Kind.CAPABILITY, "x-colo", value=True, reason="command ENABLE_COLO")
     needed = [name for name in ("OPEN_RETURN_PATH", "PING") if name in names]
     if needed:
         yield Requirement(
@@ -175,10 +175,10 @@ def _postcopy(walk: StreamWalk) -> Iterator[Requirement]:
 def _other_handlers(walk: StreamWalk) -> Iterator[Requirement]:
     if any(row.idstr == "dirty-bitmap" for row in walk.sections.rows):
         reason = "section dirty-bitmap"
-        yield Requirement(Kind.CAPABILITY, "dirty-bitmaps", True, reason)  # noqa: FBT003
+        yield Requirement(Kind.CAPABILITY, "dirty-bitmaps", value=True, reason=reason)
     if any(row.idstr == "block" and row.word == "START" for row in walk.sections.rows):
         reason = "section block: the disks' contents are in the stream (QEMU up to 9.0)"
-        yield Requirement(Kind.CAPABILITY, "block", True, reason)  # noqa: FBT003
+        yield Requirement(Kind.CAPABILITY, "block", value=True, reason=reason)
 
 
 def _uuid(capture: Capture) -> Iterator[Requirement]:
@@ -207,7 +207,7 @@ def _multifd(capture: Capture) -> Iterator[Requirement]:
     walks = [channel.walk for channel in capture.channels]
     # 3.0 and 3.1 had the feature as an experiment.
     prefix = "x-" if any(walk.layout_2018 for walk in walks) else ""
-    yield Requirement(Kind.CAPABILITY, f"{prefix}multifd", True, reason)  # noqa: FBT003
+    yield Requirement(Kind.CAPABILITY, f"{prefix}multifd", value=True, reason=reason)
     ids = [walk.channel_id for walk in walks if walk.channel_id is not None]
     if ids:
         why = f"the highest channel id is {max(ids)}"

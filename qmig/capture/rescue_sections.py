@@ -91,7 +91,7 @@ class ElementCollector:
                 self.open.behind_damage = behind_damage
         elif self.open is not None:
             if name == "section body":
-                self.open.extent = item.detail["extent"]  # type: ignore[union-attr]
+                self.open.extent = item.detail["extent"]  # type: ignore[union-attr]  # nor has it this
             self._footer_len = item.length if name == "section footer" else 0
             self.open.end = item.offset + item.length
 

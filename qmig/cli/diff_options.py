@@ -68,7 +68,7 @@ class DiffOptions(NamedTuple):
 class SeparatedCommand(TyperCommand):
     """A command whose arguments keep the `--` that stands between two groups of files."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # its base's is click's
         """Parse; the parser takes away the first of two `--` and leaves the other."""
         if "--" in args:
             args.insert(args.index("--"), "--")

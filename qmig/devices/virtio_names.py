@@ -31,7 +31,7 @@ DEVICES: Final[dict[str, tuple[VirtioId, type[IntEnum] | None, str]]] = {
     "i2c": (VirtioId.I2C, wire.VirtioI2cFeature, "VIRTIO_I2C_F_"),
     "gpio": (VirtioId.GPIO, wire.VirtioGpioFeature, "VIRTIO_GPIO_F_"),
 }
-_BY_ID: Final = {kind: name for name, (kind, _, _) in DEVICES.items()}
+_BY_ID: Final[dict[int, str]] = {kind: name for name, (kind, _, _) in DEVICES.items()}
 _FIRST_LEGACY: Final = 0x1000
 _FIRST_MODERN: Final = 0x1040
 _LAST: Final = 0x107F
@@ -43,9 +43,9 @@ def device_of_pci(device_id: int, subsystem_id: int) -> str | None:
     A transitional device tells its kind in the subsystem id (virtio specification, 4.1.2).
     """
     if _FIRST_LEGACY <= device_id < _FIRST_MODERN:
-        return _BY_ID.get(subsystem_id)  # type: ignore[call-overload,no-any-return]
+        return _BY_ID.get(subsystem_id)
     if _FIRST_MODERN <= device_id <= _LAST:
-        return _BY_ID.get(device_id - _FIRST_MODERN)  # type: ignore[call-overload,no-any-return]
+        return _BY_ID.get(device_id - _FIRST_MODERN)
     return None
 
 

@@ -24,7 +24,7 @@ def _import_construct() -> None:
         return
     sys.modules["pdb"] = _LaterPdb("pdb")
     try:
-        import construct  # noqa: F401
+        import construct  # noqa: F401  # for others, who find it loaded
     finally:
         del sys.modules["pdb"]
 

@@ -40,7 +40,7 @@ class LibvirtSaveHeader(WireRecord):
     data_len: int = wire(Int32ul, "bytes between this header and the stream")
     was_running: int = wire(Int32ul, "1: the guest is to run after the restore")
     format: int = wire(Int32ul, "QemuSaveFormat")
-    cookieOffset: int = wire(Int32ul, "of the cookie from the start of the XML; 0: none")  # noqa: N815
+    cookieOffset: int = wire(Int32ul, "of the cookie from the start of the XML; 0: none")  # noqa: N815  # libvirt's name
     unused: list[int] = wire(Array(14, Int32ul), "zeros")
 
 

@@ -70,7 +70,7 @@ class _WireField:
         self.doc = doc
 
 
-def wire(subcon: Construct, doc: str) -> Any:  # noqa: ANN401
+def wire(subcon: Construct, doc: str) -> Any:  # noqa: ANN401  # the annotation tells
     """Declare one field of a `WireRecord`.
 
     Args:
@@ -86,7 +86,7 @@ def constant(
     doc: str,
     *,
     init: Literal[False] = False,  # tells type checkers that the constructor fills it in
-) -> Any:  # noqa: ANN401
+) -> Any:  # noqa: ANN401  # the annotation tells
     """Declare a field that always has one value: a magic number or a mark.
 
     Args:

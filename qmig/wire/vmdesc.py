@@ -27,7 +27,7 @@ class VmDescError(ValueError):
 class Pairs(list[tuple[str, Any]]):
     """A JSON object with all its pairs in order; `first` gives a key's first value."""
 
-    def first(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
+    def first(self, key: str, default: Any = None) -> Any:  # noqa: ANN401  # any JSON value
         """Return the value of the first pair with this key."""
         return next((value for name, value in self if name == key), default)
 

@@ -45,7 +45,7 @@ def lzop(data: bytes, *, flags: int = 0x03000001, block_len: int = LZOP_BLOCK_LE
     return b"".join(out) + bytes(4)
 
 
-def zstd(data: bytes, **options: Any) -> bytes:  # noqa: ANN401
+def zstd(data: bytes, **options: Any) -> bytes:  # noqa: ANN401  # of the library
     packed: bytes = zstandard.ZstdCompressor(level=3, **options).compress(data)
     return packed
 
@@ -59,7 +59,7 @@ CODECS: dict[str, Callable[[bytes], bytes]] = {
 }
 each_codec = pytest.mark.parametrize("codec", CODECS)
 
-PLAIN = bytes(random.Random(1).randbytes(700)) + b"page" * 500  # noqa: S311
+PLAIN = bytes(random.Random(1).randbytes(700)) + b"page" * 500  # noqa: S311  # the same in each run
 
 
 def read_all(packed: bytes, codec: str, *, start: int = 0) -> tuple[bytes, StreamError | None]:
@@ -109,7 +109,7 @@ def test_a_cut_at_every_byte_is_told_there(codec: str) -> None:
 
 @each_codec
 def test_a_cut_between_blocks_leaves_the_blocks_before(codec: str) -> None:
-    data = random.Random(2).randbytes(1_500_000)  # noqa: S311
+    data = random.Random(2).randbytes(1_500_000)  # noqa: S311  # the same in each run
     packed = CODECS[codec](data)
     plain, failure = read_long(packed[: len(packed) * 2 // 3], codec)
     assert failure is not None

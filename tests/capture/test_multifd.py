@@ -2,6 +2,7 @@
 
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,12 +135,12 @@ def channel(*packets: bytes, layout: Layout = Layout.MULTIFD) -> bytes:
     return multifd.init_packet(0, layout=layout) + b"".join(packets)
 
 
-def one_page(**changes: object) -> bytes:
-    values: dict[str, object] = {
+def one_page(**changes: Any) -> bytes:  # noqa: ANN401  # Packet's fields
+    values: dict[str, Any] = {
         "normal": 1, "ramblock": "pc.ram", "offsets": [4096], "payload": b"\x11" * 4096,
         "next_packet_size": 4096, "array_len": 128, **changes,
     }  # fmt: skip
-    return Packet(**values).build()  # type: ignore[arg-type]
+    return Packet(**values).build()
 
 
 HEAD = multifd.INIT_LEN

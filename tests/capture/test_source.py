@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -205,9 +205,9 @@ def test_skipping_far_through_a_pipe_keeps_nothing(monkeypatch: pytest.MonkeyPat
     cursor = Cursor(source)
     kept = 0
 
-    def note(data: bytes, *, append: object = source._keep.append) -> None:
+    def note(data: bytes, *, append: Callable[[bytes], None] = source._keep.append) -> None:
         nonlocal kept
-        append(data)  # type: ignore[operator]
+        append(data)
         kept = max(kept, source._keep.end - source._keep.start)
 
     monkeypatch.setattr(source._keep, "append", note)

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from qmig.pages.zstd_blocks import BLOCK_MAX_LEN, ZstdBlockScanner, ZstdFrameError
 
-RANDOM = random.Random(3).randbytes(300_000)  # noqa: S311
+RANDOM = random.Random(3).randbytes(300_000)  # noqa: S311  # the same in each run
 SKIPPABLE = (0x184D2A53).to_bytes(4, "little") + (9).to_bytes(4, "little") + b"skip me.."
 
 
-def frame(data: bytes, **options: object) -> bytes:
-    packed: bytes = zstandard.ZstdCompressor(level=1, **options).compress(data)  # type: ignore[arg-type]
+def frame(data: bytes, *, write_checksum: bool = False, write_content_size: bool = True) -> bytes:
+    packed: bytes = zstandard.ZstdCompressor(
+        level=1, write_checksum=write_checksum, write_content_size=write_content_size
+    ).compress(data)
     return packed
 
 

@@ -81,7 +81,7 @@ class Connections:
         assert isinstance(packet, Packet)
         return packet
 
-    def change(self, channel: int, index: int, **fields: Any) -> None:  # noqa: ANN401
+    def change(self, channel: int, index: int, **fields: Any) -> None:  # noqa: ANN401  # Packet's
         """Give fields of a packet other values; its payload stays."""
         self.channels[channel].packets[index] = replace(self.packet(channel, index), **fields)
 

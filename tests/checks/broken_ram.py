@@ -118,8 +118,8 @@ def _first_record() -> Files:
     return alone(ended(main))
 
 
-def _xbzrle(body: bytes, at: int, **wrong: int) -> Broken:
-    return _with(ram.xbzrle(0, body, **wrong), _WORD_LEN + at)  # type: ignore[arg-type]
+def _xbzrle(body: bytes, at: int, *, encoding: int = ram.ENCODING_FLAG_XBZRLE) -> Broken:
+    return _with(ram.xbzrle(0, body, encoding=encoding), _WORD_LEN + at)
 
 
 def _base_missing() -> Broken:

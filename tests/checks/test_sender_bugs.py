@@ -24,13 +24,15 @@ from tests.builders.generations import GENERATIONS as BUILT
 from tests.builders.generations import build_set
 from tests.builders.multifd import SYNC, Layout, Packet
 from tests.builders.walk_multifd import Channel, read_channel
+from tests.migrate.hostile import MemoryOutput
 from tests.migrate.test_hostile import MULTIFD_PAGE_LEN, save_multifd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from qmig.checks.finding import Finding
+    from qmig.memory import RamBlock
 
 SEEDS = range(12)
 MANY_SEEDS = range(40)  # for bugs that need a page to be written at the wrong moment
@@ -206,9 +208,9 @@ def one_channel_without_sync(at: int, channel_without: int) -> tuple[type[Rounds
                 super()._sync_packet(channel, number)
                 return
             output = self._outputs[channel]
+            assert isinstance(output, MemoryOutput)
             self._channels.submit(
-                lambda _: lambda: places.append(len(output.data)),  # type: ignore[attr-defined]
-                channel=channel,
+                lambda _: lambda: places.append(len(output.data)), channel=channel
             )
 
     return OneChannelWithout, places
@@ -233,10 +235,10 @@ class FlushAtTheEndOnly(MultifdLayout):
 
     held = 0
 
-    def setup(self, blocks: object) -> None:
+    def setup(self, blocks: Sequence[RamBlock]) -> None:
         """Hold the word back."""
         self.held = -1
-        super().setup(blocks)  # type: ignore[arg-type]
+        super().setup(blocks)
 
     def _sync(self, sync: Sync) -> None:
         if self.held < 0:

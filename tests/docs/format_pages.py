@@ -171,12 +171,12 @@ def _type(subcon: Construct) -> str:
 def _enumeration(enumeration: type[IntEnum] | type[IntFlag]) -> list[str]:
     comments = dict(_member_comments(enumeration))
     widest = max(enumeration).bit_length()
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (_number(int(member), widest), f"`{name}`", comments.get(name) or "")
         for name, member in enumeration.__members__.items()
     ]
     if not any(row[2] for row in rows):
-        rows = [row[:2] for row in rows]  # type: ignore[misc]
+        rows = [row[:2] for row in rows]
     columns = ("value", "name", "remark")[: len(rows[0])]
     return [
         f"## {enumeration.__name__}",

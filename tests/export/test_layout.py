@@ -60,7 +60,7 @@ def layout(
 ) -> Layout:
     blocks = [RamBlock(at, name, size, 0) for at, (name, size) in enumerate(sizes.items())]
     devices = Sections(list(sections))
-    return pc_layout(machine, blocks, devices, given or Given())  # type: ignore[arg-type]
+    return pc_layout(machine, blocks, devices, given or Given())  # type: ignore[arg-type]  # has what is asked of devices
 
 
 ALL_RAM = {**dict.fromkeys(range(0x59, 0x60), 0x33), 0x72: 0x40}

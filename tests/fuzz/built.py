@@ -4,7 +4,7 @@ import bz2
 import gzip
 import lzma
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 import zstandard
 
@@ -67,8 +67,12 @@ def _entries(guest: Guest, *, addr: bool = False, page_size: bool = False) -> li
     ]
 
 
-def _begun(release: str = "10.0", guest: Guest | None = None, **more: object) -> MainStream:
-    main = MainStream(release, "none", page_size=_PAGE_LEN, **more)  # type: ignore[arg-type]
+def _begun(
+    release: str = "10.0",
+    guest: Guest | None = None,
+    **more: Any,  # noqa: ANN401  # what MainStream takes
+) -> MainStream:
+    main = MainStream(release, "none", page_size=_PAGE_LEN, **more)
     if guest is not None:
         main.ram_start(ram.block_list(_entries(guest)))
     return main
@@ -406,9 +410,9 @@ _FORMATS: Final = {
 }
 
 
-def image(stream: bytes, fmt: libvirt.Format, **more: object) -> bytes:
+def image(stream: bytes, fmt: libvirt.Format, **more: Any) -> bytes:  # noqa: ANN401  # image's own
     """Put a stream into a libvirt image with little padding."""
-    return libvirt.image(DOMAIN, stream, cookie=COOKIE, fmt=fmt, padding_len=32, **more)  # type: ignore[arg-type]
+    return libvirt.image(DOMAIN, stream, cookie=COOKIE, fmt=fmt, padding_len=32, **more)
 
 
 def _wrapped(wrap: Callable[[bytes], bytes]) -> Callable[[], Files]:

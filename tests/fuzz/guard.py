@@ -44,7 +44,7 @@ class ContractBrokenError(AssertionError):
 
 
 class HangError(BaseException):
-    """An input takes longer than any may; no `except Exception` holds it."""
+    """An input takes longer than any may; no handler of errors holds it."""
 
 
 class _Watch:
@@ -68,7 +68,7 @@ class _Watch:
             path, mode, flags = arguments
             # Where a name counts from an open directory (`os.open`, which has no mode), the event
             # does not tell which; so the directory must be the right one when it is opened.
-            relative = mode is None and not os.path.isabs(os.fsdecode(path))  # type: ignore[arg-type]  # noqa: PTH117
+            relative = mode is None and not os.path.isabs(os.fsdecode(path))  # type: ignore[arg-type]  # noqa: PTH117  # no Path
             if isinstance(flags, int) and flags & (os.O_DIRECTORY | _WRITING) and not relative:
                 self._judge(event, path, None)
         elif event in _CHANGING:
@@ -80,10 +80,11 @@ class _Watch:
     def _judge(self, event: str, path: object, folder: object) -> None:
         if isinstance(path, int):  # a file that is open already
             return
-        name = os.fsdecode(path)  # type: ignore[arg-type]
+        # With `os.path`, as pathlib resolves links, and asks the file system on its way.
+        name = os.fsdecode(path)  # type: ignore[arg-type]  # all events have names here
         if isinstance(folder, int) and folder >= 0:
-            name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)  # noqa: PTH115,PTH118
-        name = os.path.abspath(name)  # noqa: PTH100
+            name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)  # noqa: PTH115,PTH118  # see above
+        name = os.path.abspath(name)  # noqa: PTH100  # see above
         inside = self.folder is not None and f"{name}{os.sep}".startswith(self.folder)
         if not inside and not _importing():
             self.seen.append(f"{event} {name}")

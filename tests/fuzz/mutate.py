@@ -6,7 +6,7 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, Literal
 
 from qmig.capture.kinds import STREAM_MAGIC
 from tests.fuzz.built import WRAPPERS
@@ -178,9 +178,9 @@ class Mutator:
             return
         at = self._random.randrange(len(data) - width + 1)
         old = int.from_bytes(data[at : at + width], "big")
-        order = self._random.choice(("big", "big", "little"))
+        order: Literal["big", "little"] = self._random.choice(("big", "big", "little"))
         new = self._value(old, width, len(data))
-        data[at : at + width] = new.to_bytes(width, order)  # type: ignore[arg-type]
+        data[at : at + width] = new.to_bytes(width, order)
 
     def _cut(self, data: bytearray) -> None:
         del data[self._at(data) :]

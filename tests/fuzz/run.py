@@ -261,7 +261,7 @@ class Run:
         process.start()
         return process, 0.0, -1
 
-    def _look(self, job: int, process: Any, since: float, number: int) -> Any:  # noqa: ANN401
+    def _look(self, job: int, process: Any, since: float, number: int) -> Any:  # noqa: ANN401  # as `_begin`
         """Look after a worker; return its state, or how to go on where it has ended."""
         (now,) = _SLOT.unpack_from(self._slots, job * _SLOT.size)
         if not process.is_alive():
@@ -363,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     begun = time.monotonic()
     # Memory is the place for millions of small files, where there is such a file system.
-    place = None if "TMPDIR" in os.environ or not Path("/dev/shm").is_dir() else "/dev/shm"  # noqa: S108
+    place = None if "TMPDIR" in os.environ or not Path("/dev/shm").is_dir() else "/dev/shm"  # noqa: S108  # see above
     with tempfile.TemporaryDirectory(prefix="qmig-fuzz-", dir=place) as name:
         folder = Path(name)
         seeds = all_seeds(folder, fixtures=not options.built_only)

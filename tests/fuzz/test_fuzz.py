@@ -66,7 +66,7 @@ def test_any_broken_capture_is_accepted_or_refused(
         entry = TURNS[number % len(TURNS)]
         try:
             outcomes[held(contract, entry, files)] += 1
-        except BaseException as error:
+        except BaseException as error:  # it is raised again, and says which input it was
             error.add_note(f"input {number} of run {RUN}, made of {name}, to {entry}")
             raise
     # Otherwise nothing of them is looked at, or nothing is broken.
@@ -144,7 +144,7 @@ def test_a_file_elsewhere_is_seen(tmp_path: Path) -> None:
         lambda: os.close(os.open(tmp_path / "new", os.O_CREAT | os.O_WRONLY)),
         lambda: (inside / "other").rename(tmp_path / "other"),
         lambda: (tmp_path / "folder").mkdir(),
-        lambda: os.system("true"),  # noqa: S605
+        lambda: os.system("true"),  # noqa: S605  # the guard must see it
     ):
         with pytest.raises(ContractBrokenError, match="outside"), writing_only_into(inside):
             act()

@@ -45,6 +45,11 @@ def _has_data_under_clear_bit(seen: Seen) -> bool:
     return False
 
 
+def _is_offset(seen: Seen) -> bool:
+    """Tell whether the stream begins inside its file."""
+    return seen.capture.main is not None and seen.capture.main.stream_offset > 0
+
+
 def _bits(seen: Seen) -> set[bool]:
     """Return which values the bitmaps of a mapped-ram file have."""
     size = seen.page_size_len
@@ -275,7 +280,7 @@ CLAIMS: Final[dict[str, Claim]] = {
         f"container:{name}": _both(_layers(name), _file_is(magic))
         for name, magic in _PACKERS.items()
     },
-    "container:file-offset": lambda seen: (seen.capture.main or seen).stream_offset > 0,  # type: ignore[union-attr]
+    "container:file-offset": _is_offset,
     **{
         f"container:libvirt-{name}": _libvirt(name)
         for name in ("raw", "gzip", "bzip2", "xz", "lzop", "zstd", "sparse")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import qmig
 from fixtures.catalogue import Fixture, load_manifest, unpack
@@ -149,7 +149,9 @@ def assert_ram_is_the_guests(seen: Seen) -> None:
     """Hold that each range of RAM that QEMU told about is what qmig reads."""
     truth = seen.fixture.truth
     assert truth is not None, "nothing to compare with"
-    missing = "zero" if _NEVER_SENT & set(seen.fixture.covers) else "error"
+    missing: Literal["zero", "error"] = "error"
+    if _NEVER_SENT & set(seen.fixture.covers):
+        missing = "zero"
     known_len = 0
     for name, block in truth.blocks.items():
         view = seen.capture.ram[name]
@@ -158,7 +160,7 @@ def assert_ram_is_the_guests(seen: Seen) -> None:
             digest = hashlib.sha256()
             for addr in range(item.addr, item.addr + item.length, PIECE_LEN):
                 piece_len = min(PIECE_LEN, item.addr + item.length - addr)
-                digest.update(view.read(addr, piece_len, missing=missing))  # type: ignore[arg-type]
+                digest.update(view.read(addr, piece_len, missing=missing))
             assert digest.hexdigest() == item.sha256, (name, hex(item.addr), hex(item.length))
             if item.sha256 != hashlib.sha256(bytes(item.length)).hexdigest():
                 known_len += item.length

@@ -8,6 +8,7 @@ import qmig
 from fixtures.catalogue import Fixture
 from tests.oracle import MainWalk, Section
 from tests.oracle_channel import page_size_of
+from tests.oracle_live import Data
 from tests.oracle_memory import read_memory
 from tests.unwrap import unwrap
 
@@ -61,5 +62,5 @@ def devices(path: Path, page_size_len: int) -> list[tuple[bytes, int, int, bytes
     ]
 
 
-def _body(data: object, section: Section) -> bytes:
-    return bytes(memoryview(data)[section.offset : section.end])  # type: ignore[arg-type]
+def _body(data: Data, section: Section) -> bytes:
+    return bytes(memoryview(data)[section.offset : section.end])

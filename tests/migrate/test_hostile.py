@@ -47,7 +47,7 @@ class Guest:
         self.inner = SyntheticGuest(seed, PAGES * page_size_len, page_size_len=page_size_len)
         self.copied = CopiedGuest(self.inner)
         self.writes = 0
-        self._stop, self.copied.stop = self.copied.stop, self.stop  # type: ignore[method-assign]
+        self._stop, self.copied.stop = self.copied.stop, self.stop  # type: ignore[method-assign]  # on purpose
         self._running = True
 
     def write(self, random: Random) -> None:

@@ -39,7 +39,7 @@ def test_no_handler_of_errors_takes_it_for_one() -> None:
     with pytest.raises(StopRequested), StopOnSignals():
         try:
             send(signal.SIGTERM)
-        except Exception as error:
+        except Exception as error:  # the broadest that code may have around a save
             pytest.fail(f"{error} is no error")
 
 

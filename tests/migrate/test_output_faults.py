@@ -154,7 +154,7 @@ def test_file_is_on_the_storage_before_it_has_its_name(
     real = os.fsync
 
     def fsync(fd: int) -> None:
-        calls.append(("folder" if os.path.isdir(fd) else "file", out.exists()))  # noqa: PTH112
+        calls.append(("folder" if os.path.isdir(fd) else "file", out.exists()))  # noqa: PTH112  # pathlib has none for descriptors
         real(fd)
 
     monkeypatch.setattr(os, "fsync", fsync)

@@ -201,7 +201,7 @@ def test_stop_marks_what_was_written() -> None:
 
 def copy_while_it_is_written(seed: int, *, without_last_round: bool) -> bool:
     """Copy a guest page by page with writes in between; tell whether the copy is the guest."""
-    pick = Random(seed)  # noqa: S311
+    pick = Random(seed)  # noqa: S311  # the same in each run
     some = guest(seed, 64 * PAGE, hot_share=0.2)
     copy = np.zeros((64, PAGE), np.uint8)
     some.take_dirty()

@@ -2,6 +2,7 @@
 
 import threading
 import tracemalloc
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_others_run_meanwhile() -> None:
 
 
 @given(st.integers(8, 16), st.integers(1, 20), st.randoms(use_true_random=False))
-def test_as_python_sees_it(bits: int, count: int, random: Any) -> None:  # noqa: ANN401
+def test_as_python_sees_it(bits: int, count: int, random: Random) -> None:
     pages = np.zeros((count, 1 << bits), np.uint8)
     for _ in range(random.randrange(count + 1)):
         pages[random.randrange(count), random.randrange(1 << bits)] = random.randrange(256)
