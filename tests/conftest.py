@@ -55,8 +55,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run one test after the other where QEMUs are started: each keeps a processor busy."""
-    return 0 if config.getoption("--qemus") else None
+    """Run one test after the other where QEMUs are started: each keeps a processor busy.
+
+    The tests of the Linux guest share what they make of a capture.
+    """
+    return 0 if config.getoption("--qemus") or config.getoption("--linux") else None
 
 
 def _without_qemu(config: pytest.Config, reason: str) -> None:
