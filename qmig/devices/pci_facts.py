@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 
-# pcibus_get_dev_path: domain and bus, or the name of a POWER host bridge; slot and function of
-# each bridge on the way; slot and function of the device.
+# hw/pci/pci.c, pcibus_get_dev_path (10.0): domain and bus, or the name of the root bus (that of a
+# POWER host bridge, `pci` on Malta); slot and function of each bridge on the way; slot and function
+# of the device.
 _ADDRESS: Final = re.compile(
-    r"(?P<address>(?:[0-9a-f]{4}:[0-9a-f]{2}|pci@[0-9a-f]+)(?::[0-9a-f]{2}\.[0-9a-f])+)/"
+    r"(?P<address>(?:[0-9a-f]{4}:[0-9a-f]{2}|[A-Za-z][\w@.-]*)(?::[0-9a-f]{2}\.[0-9a-f])+)/"
 )
 # Classes of the PCI specification that a machine is likely to have, with the subclass.
 _CLASSES: Final = {

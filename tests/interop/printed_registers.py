@@ -10,6 +10,9 @@ _SEGMENT: Final = re.compile(
     r"^([ECSDFG]S|LDT|TR) *=([0-9a-f]{4}) ([0-9a-f]+) ([0-9a-f]{8}) ([0-9a-f]{8})", re.MULTILINE
 )
 _POWER_ROW: Final = re.compile(r"^GPR(\d+)((?: [0-9a-f]{16})+)", re.MULTILINE)
+_POWER: Final = re.compile(r"\b(NIP|LR|CTR|MSR) +([0-9a-f]{8,16})\b")
+_S390_PSW: Final = re.compile(r"^PSW=(mask) ([0-9a-f]{16}) (addr) ([0-9a-f]{16})", re.MULTILINE)
+_RISCV: Final = re.compile(r"\b(x\d+|pc)(?:/\w+)? +([0-9a-f]{16})\b")
 _NUMBERED: Final = re.compile(r"([xrc])(\d+)")
 
 
@@ -18,6 +21,11 @@ def registers_in(printed: str) -> list[dict[str, int]]:
     found = []
     for text in _by_cpu(printed):
         values = {name.lower(): int(value, 16) for name, value in _REGISTER.findall(text)}
+        others = [*_POWER.findall(text), *_RISCV.findall(text)]
+        values |= {name.lower(): int(value, 16) for name, value in others}
+        for words in _S390_PSW.findall(text):
+            pairs = zip(words[::2], words[1::2], strict=True)
+            values |= {f"psw_{name}": int(value, 16) for name, value in pairs}
         for row, values_of_row in _POWER_ROW.findall(text):
             for at, value in enumerate(values_of_row.split()):
                 values[f"r{int(row) + at}"] = int(value, 16)

@@ -13,126 +13,15 @@ from qmig.devices.pci_facts import config_of
 from qmig.devices.tree import counted_len
 from tests.conftest import FindQemu
 from tests.interop.device_guests import DeviceGuest, Told, recorded
+from tests.interop.device_machines import GUESTS
 
-_DISK: Final = ("-drive", "file=disk.img,format=raw,if=none,id=d0")
-_DISK1: Final = ("-drive", "driver=null-co,read-zeroes=on,if=none,id=d1")
-_NET: Final = ("-netdev", "user,id=n0")
-_BOOT: Final = (*_DISK, "-device", "virtio-blk-pci,id=blk0,drive=d0,bootindex=0")
-_MEM: Final = ("-object", "memory-backend-ram,id=mem0,size=16M")
-GUESTS: Final = {
-    "pc": DeviceGuest(
-        arguments=(
-            *("-M", "pc", "-m", "64", *_BOOT, *_NET, "-device", "virtio-net-pci,netdev=n0,id=net0"),
-            *("-device", "virtio-rng-pci,id=rng0", "-device", "virtio-gpu-pci,id=gpu0"),
-            *("-netdev", "user,id=n1", "-device", "e1000,netdev=n1", "-device", "VGA"),
-        ),
-        run_until="blk0",
-    ),
-    "pc-7.2": DeviceGuest(
-        arguments=("-M", "pc", "-m", "64", *_BOOT, "-device", "virtio-balloon-pci,id=balloon0"),
-        qemu="7.2",
-        run_until="blk0",
-    ),
-    "pc-11.1": DeviceGuest(
-        arguments=("-M", "pc", "-m", "64", *_BOOT, "-device", "virtio-balloon-pci,id=balloon0"),
-        qemu="11.1",
-        run_until="blk0",
-        tells_status=False,
-    ),
-    "pc-floppy": DeviceGuest(
-        arguments=(
-            *("-M", "pc", "-m", "64", "-smp", "4", *_BOOT, "-device", "floppy"),
-            *("-device", "piix3-usb-uhci", "-device", "usb-tablet"),
-        ),
-        run_until="blk0",
-    ),
-    "pc-legacy": DeviceGuest(
-        arguments=(
-            *("-M", "pc", "-m", "64", *_DISK),
-            *("-device", "virtio-blk-pci,id=blk0,drive=d0,disable-modern=on"),
-        ),
-    ),
-    "pc-virtio-mem": DeviceGuest(
-        arguments=(
-            *("-M", "pc", "-m", "64,maxmem=256M", *_BOOT, *_MEM),
-            *("-device", "virtio-mem-pci,id=mem1,memdev=mem0,requested-size=0"),
-        ),
-        run_until="blk0",
-    ),
-    "q35": DeviceGuest(
-        arguments=(
-            *("-M", "q35", "-m", "64", *_BOOT, *_DISK1, "-device", "sdhci-pci"),
-            *("-device", "pcie-root-port,id=port0,chassis=1"),
-            *("-device", "qemu-xhci,bus=port0", "-device", "usb-kbd"),
-            *("-device", "virtio-serial-pci,id=serial0", "-device", "igb"),
-        ),
-        run_until="blk0",
-    ),
-    "q35-nvme": DeviceGuest(
-        arguments=(
-            *("-M", "q35", "-m", "64", *_BOOT, *_DISK1, "-device", "nvme,serial=1,drive=d1"),
-            *("-device", "virtio-rng-pci,id=rng0"),
-        ),
-        qemu="11.1",
-        run_until="blk0",
-        tells_status=False,
-    ),
-    "q35-ahci": DeviceGuest(
-        arguments=(
-            *("-M", "q35,kernel-irqchip=off", "-m", "64", *_BOOT, *_DISK1),
-            *("-device", "ide-hd,drive=d1", "-device", "ich9-usb-ehci1"),
-            *("-device", "virtio-keyboard-pci,id=kbd0", "-device", "intel-hda"),
-        ),
-        run_until="blk0",
-    ),
-    "q35-packed": DeviceGuest(
-        arguments=(
-            *("-M", "q35", "-m", "64", *_DISK, *_NET),
-            *("-device", "virtio-blk-pci,id=blk0,drive=d0,packed=on"),
-            *("-device", "virtio-net-pci,id=net0,netdev=n0,packed=on,mq=on"),
-        ),
-        run_until="blk0",
-    ),
-    "microvm": DeviceGuest(
-        arguments=(
-            *("-M", "microvm,rtc=on", "-m", "64", *_DISK, *_NET),
-            *("-global", "virtio-mmio.force-legacy=off"),
-            *("-device", "virtio-blk-device,id=blk0,drive=d0"),
-            *("-device", "virtio-net-device,id=net0,netdev=n0"),
-        ),
-        run_until="blk0",
-    ),
-    "microvm-legacy": DeviceGuest(
-        arguments=("-M", "microvm", "-m", "64", "-device", "virtio-rng-device,id=rng0"),
-    ),
-    "virt": DeviceGuest(
-        arguments=(
-            *("-M", "virt", "-cpu", "cortex-a57", "-m", "64", *_DISK, *_NET),
-            *("-device", "virtio-blk-device,id=blk0,drive=d0"),
-            *("-device", "virtio-net-pci,id=net0,netdev=n0,romfile="),
-        ),
-        target="aarch64",
-    ),
-    "s390x": DeviceGuest(
-        arguments=(
-            *("-M", "s390-ccw-virtio", "-m", "64", "-no-shutdown", *_DISK, *_NET),
-            *("-device", "virtio-blk-ccw,id=blk0,drive=d0,bootindex=0"),
-            *("-device", "virtio-net-ccw,id=net0,netdev=n0", "-device", "virtio-rng-ccw,id=rng0"),
-        ),
-        target="s390x",
-        run_until="blk0",
-    ),
-    "pseries": DeviceGuest(
-        arguments=(
-            *("-M", "pseries", "-m", "256", *_BOOT, *_NET),
-            *("-device", "spapr-vlan,netdev=n0", "-device", "spapr-vscsi"),
-        ),
-        target="ppc64",
-        run_until="blk0",
-    ),
-}
 _ON_X86: Final = ("cpu", "apic", "mc146818rtc")
-_POWER_BRIDGE: Final = re.compile(r"^pci@[0-9a-f]+:")
+# The root bus by its name, where it has no number.
+_NAMED_BUS: Final = re.compile(r"^pci(?:@[0-9a-f]+)?:")
+# Names whose registers are told; those of the others stand as fields.
+_NAMED: Final = frozenset({"x86_64", "aarch64", "arm", "s390x", "ppc64", "riscv64"})
+# The condition code, which QEMU prints within the mask, is a field of its own.
+_PSW_CC: Final = 3 << 44
 # `info registers` -> the names of `qmig.devices`, where they differ.
 _X86: Final = {"efl": "rflags", "rfl": "rflags"}
 
@@ -149,7 +38,8 @@ def test_devices_are_what_qemu_says(name: str, find_qemu: FindQemu, tmp_path: Pa
             assert device.error is None
             assert device.undescribed is None
             assert counted_len(device.tree) == device.length
-        compare_registers(devices, told, guest.target)
+        if guest.target in _NAMED:
+            compare_registers(devices, told, guest.target)
         if guest.target == "x86_64":
             compare_x86(devices, told)
         assert compare_pci(devices, told) >= min(len(told.pci), 1)
@@ -167,6 +57,8 @@ def compare_registers(devices: list[Device], told: Told, target: str) -> None:
                 known = _X86.get(name, name)
                 if name[0] == "e" and name not in ("efer", "efl"):
                     known, most = f"r{name[1:]}", (1 << 32) - 1
+            if name == "psw_mask":
+                most, value = most & ~_PSW_CC, value & ~_PSW_CC
             if known in mine:
                 assert mine[known] & most == value, name
                 seen += 1
@@ -196,14 +88,13 @@ def compare_x86(devices: list[Device], told: Told) -> None:
 
 
 def compare_pci(devices: list[Device], told: Told) -> int:
-    """Hold PCI devices on bus 0 against `query-pci`; return how many there were."""
+    """Hold PCI devices against `query-pci`; return how many there were."""
     known = {}
     for device in devices:
         _, facts = facts_of(device)
         facts = facts.get("pci", facts)
         if "vendor_id" in facts and facts.get("address") is not None:
-            # A POWER host bridge is named by its own number.
-            known[_POWER_BRIDGE.sub("0000:00:", facts["address"])] = facts
+            known[_NAMED_BUS.sub("0000:00:", facts["address"])] = facts
     compared = 0
     for address, theirs in told.pci.items():
         if address not in known:  # SeaBIOS knows it, but its state has no configuration space
@@ -232,6 +123,10 @@ def compare_pci(devices: list[Device], told: Told) -> int:
             assert mine["subordinate_bus"] == bridge["bus"]["subordinate"]
             assert mine["memory_base_addr"] == bridge["bus"]["memory_range"]["base"]
             assert mine["memory_limit_addr"] == bridge["bus"]["memory_range"]["limit"]
+            assert mine["io_base_addr"] == bridge["bus"]["io_range"]["base"]
+            assert mine["io_limit_addr"] == bridge["bus"]["io_range"]["limit"]
+            assert mine["pref_memory_base_addr"] == bridge["bus"]["prefetchable_range"]["base"]
+            assert mine["pref_memory_limit_addr"] == bridge["bus"]["prefetchable_range"]["limit"]
         compared += 1
     return compared
 
@@ -249,7 +144,7 @@ def compare_virtio(devices: list[Device], told: Told, guest: DeviceGuest) -> int
         facts = mine[kind].pop(0)
         if guest.tells_status:
             compare_status(facts, theirs)
-        for queue, status in zip(facts["queues"], theirs["queues"], strict=guest.tells_status):
+        for queue, status in zip(facts["queues"], theirs["queues"], strict=True):
             assert queue["num"] == status["vring-num"]
             for field in ("desc", "avail", "used"):
                 assert queue[f"{field}_addr"] == status[f"vring-{field}"], field
@@ -257,7 +152,8 @@ def compare_virtio(devices: list[Device], told: Told, guest: DeviceGuest) -> int
             if "used_idx" in queue:
                 assert queue["used_idx"] == status["used-idx"]
         if name == guest.run_until:
-            assert "DRIVER_OK" in facts["status"]
+            # The firmware of a POWER guest does not say so each time that it uses the disk.
+            assert "DRIVER_OK" in facts["status"] or guest.target == "ppc64"
             assert facts["queues"][0]["desc_addr"]
             assert facts["queues"][0]["last_avail_idx"]
         compared += 1
