@@ -18,7 +18,7 @@ from qmig.capture.container import Role, open_container
 from qmig.capture.requirements import uses_multifd
 from qmig.devices.cpu_facts import facts_of
 from qmig.devices.devices import open_devices
-from qmig.errors import SourceError
+from qmig.errors import SourceError, WriterError
 from qmig.export.layout import Given
 from qmig.export.machine_layout import guest_layout
 from qmig.export.physical import PhysicalMemory
@@ -93,8 +93,14 @@ class Guest:
 
     def __init__(self, request: GuestRequest, capture: Capture) -> None:
         self.request = request
-        layout = guest_layout(capture, Given(request.below_4g_len))
-        self.memory = PhysicalMemory(layout, capture.ram)
+        ram = capture.ram
+        try:
+            layout = guest_layout(capture, Given(request.below_4g_len))
+        except WriterError:
+            for error in capture.errors:  # devices that were lost would have told
+                raise error from None
+            raise
+        self.memory = PhysicalMemory(layout, ram)
         self.page_tables = find_page_tables(open_devices(capture))
         weakref.finalize(self, capture.close)
 
@@ -152,9 +158,12 @@ def open_guest(request: GuestRequest, progress: Progress | None = None) -> Guest
 
 
 def _opened(request: GuestRequest, progress: Progress | None) -> Guest:
-    capture = open_capture(
-        *request.files, page_size_len=request.page_size_len, offset=request.offset
-    )
+    try:
+        capture = open_capture(
+            *request.files, page_size_len=request.page_size_len, offset=request.offset
+        )
+    except ValueError as error:
+        raise SourceError(f"--qmig-page-size: {error}", path=request.files[0]) from error
     with ExitStack() as stack:
         stack.callback(capture.close)
         capture.keep_items = True

@@ -11,7 +11,7 @@ from qmig.errors import QmigError
 from qmig.volatility.guest import GuestRequest, open_guest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from qmig.volatility.guest import PageTables
 
@@ -190,9 +190,7 @@ class QmigRefusedLayer(interfaces.layers.DataLayerInterface):
         raise self._refusal()
 
 
-def request_of(
-    config: interfaces.configuration.HierarchicalDict, files: Iterable[str]
-) -> GuestRequest:
+def request_of(config: Mapping[str, Any], files: Iterable[str]) -> GuestRequest:
     """Return the request that a configuration makes.
 
     Args:

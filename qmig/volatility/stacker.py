@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -11,7 +12,7 @@ from urllib.request import url2pathname
 from volatility3.framework import interfaces
 from volatility3.framework.layers import intel, physical
 
-from qmig.errors import QmigError, StreamError
+from qmig.errors import QmigError, StreamError, WriterError
 from qmig.volatility.guest import GuestRequest, Paging, is_capture, open_guest
 from qmig.volatility.layer import (
     BELOW_4G,
@@ -41,7 +42,7 @@ _LAYERS: Final = {
     Paging.PAE: intel.IntelPAE,
     Paging.TWO_LEVEL: intel.Intel,
 }
-_EXTRACT_OPTIONS: Final = re.compile(r"--below-4g\b")
+_BELOW_4G: Final = re.compile(r"--below-4g\b")
 
 
 class QmigOptions(interfaces.automagic.AutomagicInterface):
@@ -75,14 +76,16 @@ class QmigStacker(interfaces.automagic.StackerLayerInterface):
         if url.scheme != "file":
             return None
         path = url2pathname(url.path)
-        options = context.config.branch(_join("automagic", QmigOptions.__name__))
+        options = dict(context.config.branch(_join("automagic", QmigOptions.__name__)))
+        if options.get(CHANNELS):  # settings that are kept must hold elsewhere, too
+            options[CHANNELS] = [str(Path(name).absolute()) for name in options[CHANNELS]]
         request = request_of(options, [path])
         try:
             if not is_capture(path, offset=request.offset):
                 return None
             guest = open_guest(request, progress_callback)
         except QmigError as error:
-            return _refused(context, explained(error))
+            return _refused(context, explained(error, path))
         missing = guest.memory.missing_pages
         if missing:
             _log.warning("%s: %d pages of the guest are not in the capture", path, missing)
@@ -116,11 +119,17 @@ class QmigIntelStacker(interfaces.automagic.StackerLayerInterface):
         return _LAYERS[tables.paging](context, config_path=path, name=name)
 
 
-def explained(error: QmigError) -> str:
+def explained(error: QmigError, path: str) -> str:
     """Return the line for an error, with what to do about it here."""
-    text = _EXTRACT_OPTIONS.sub("--qmig-below-4g", str(error))
+    text = str(error)
     if isinstance(error, StreamError):
         return f"{text}; qmig salvage takes out what is left, and Volatility opens what it writes"
+    if isinstance(error, WriterError):
+        text = _BELOW_4G.sub("--qmig-below-4g", text)
+        return (
+            f"{path}: {text}; --place, --main-ram and --without are options of qmig extract, "
+            "whose LiME files Volatility opens"
+        )
     return text
 
 
