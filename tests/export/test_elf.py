@@ -98,7 +98,17 @@ class Nothing:
         return []
 
 
-def found_in(data: bytes) -> tuple[bytes, str] | None:
+class Cpus:
+    """A guest whose only devices are CPUs, whose facts they are themselves."""
+
+    def __init__(self, *states: dict[str, int]) -> None:
+        self.states = states
+
+    def named(self, name: str) -> list[dict[str, int]]:
+        return [*self.states] if name == "cpu" else []
+
+
+def found_in(data: bytes, devices: object = Nothing()) -> tuple[bytes, str] | None:
     pages = np.frombuffer(data, np.uint8).reshape(-1, 4096)
     block = RamBlock(0, "ram", len(data), 0)
     half = len(data) // 2
@@ -109,8 +119,8 @@ def found_in(data: bytes) -> tuple[bytes, str] | None:
         )
     )
     ram: Any = Ram({"ram": View(pages, block)})
-    devices: Any = Nothing()
-    return find_vmcoreinfo(devices, layout, ram, holes=False)
+    any_devices: Any = devices
+    return find_vmcoreinfo(any_devices, layout, ram, holes=False)
 
 
 @pytest.mark.parametrize("page", [0, 3, 1023, 2048, 4095])
@@ -135,3 +145,60 @@ def test_note_is_found_at_the_start_of_any_page(page: int) -> None:
 def test_what_only_looks_like_the_note_is_not_taken(broken: bytes) -> None:
     assert found_in(broken.ljust(1 << 20, b"\0")) is None
     assert found_in(bytes(8) + NOTE.ljust((1 << 20) - 8, b"\0")) is None
+
+
+def kernel_note(phys_base: int) -> bytes:
+    """Return the note of a kernel that stands at 0xffffffff81000000."""
+    text = f"OSRELEASE=6.1.0\nSYMBOL(_stext)=ffffffff81000000\nNUMBER(phys_base)={phys_base}\n"
+    text += "x" * (-len(text) % 4)
+    return struct.pack("<III", 11, len(text), 0) + b"VMCOREINFO\0\0" + text.encode()
+
+
+NOTES = {0x3000: kernel_note(-0x400000), 0x5000: kernel_note(0x600000), 0x9000: kernel_note(0)}
+"""Of three kernels whose text would be at 12, 22 and 16 MiB."""
+PAGED = {"cr0": 1 << 31, "cr3": 0x10000, "cr4": 0x20, "efer": 0x500}
+
+
+@pytest.mark.parametrize(
+    ("states", "text_addr", "taken"),
+    [
+        ([PAGED], 22 << 20, 0x5000),  # that of a guest's guest stands in front
+        ([{"cr0": 0}, PAGED], 16 << 20, 0x9000),  # a CPU that has not started
+        ([PAGED | {"cr3": 0x11000}], 22 << 20, 0x5000),  # in user space
+        ([{"cr0": 0}], 22 << 20, 0x3000),  # nothing tells
+        ([PAGED], 14 << 20, None),  # none is of the kernel that runs
+    ],
+)
+def test_note_of_the_kernel_that_runs(
+    states: list[dict[str, int]],
+    text_addr: int,
+    taken: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qmig.export.vmcoreinfo.facts_of", lambda state: ("", state))
+    data = bytearray(1 << 20)
+    for addr, note in NOTES.items():
+        data[addr : addr + len(note)] = note
+    for at, entry in ((0x10FF8, 0x12001), (0x12FF0, 0x13001), (0x13040, text_addr | 0x81)):
+        struct.pack_into("<Q", data, at, entry)
+    found = found_in(bytes(data), Cpus(*states))
+    if taken is None:
+        assert found is None
+        return
+    assert found is not None
+    confirmed = "; a CPU's page tables have its kernel" if "efer" in states[-1] else ""
+    assert found == (NOTES[taken], f"found in guest memory, at 0x{taken:x}{confirmed}")
+
+
+def test_memory_full_of_notes_is_not_searched_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qmig.export.vmcoreinfo.facts_of", lambda state: ("", state))
+    asked = []
+
+    def nothing(addr: int, state: object, read: object) -> int:
+        asked.append(addr)
+        return 0
+
+    monkeypatch.setattr("qmig.export.vmcoreinfo.physical_addr_of", nothing)
+    page = kernel_note(0).ljust(4096, b"\0")
+    assert found_in(page * 4096, Cpus(PAGED)) is None
+    assert len(asked) == 256

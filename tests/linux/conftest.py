@@ -52,9 +52,16 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Core:
-    """The ELF core that qmig made of a capture, and the capture."""
+    """The ELF core that qmig made of a capture.
+
+    Attributes:
+        path: the core.
+        vmcoreinfo: where qmig says that the kernel's note is from.
+        recorded: the capture.
+    """
 
     path: Path
+    vmcoreinfo: str | None
     recorded: Recorded
 
 
@@ -93,8 +100,8 @@ def core(recorded: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The ELF core of a capture; it is removed when the next capture's turn comes."""
     path = tmp_path_factory.mktemp("core") / f"{recorded.capture.name}.elf"
     with qmig.open_capture(*recorded.paths) as capture:
-        extract(capture, path, ExtractOptions(ExtractFormat.ELF))
-    yield Core(path, recorded)
+        found = extract(capture, path, ExtractOptions(ExtractFormat.ELF))
+    yield Core(path, found.vmcoreinfo, recorded)
     path.unlink()
 
 

@@ -46,6 +46,11 @@ def test_memory_and_notes_are_those_of_qemus_dump(core: Core) -> None:
     # QEMU knows the kernel's note only where there is the device for it.
     has_device = core.recorded.capture.name == "q35-stopped"
     assert theirs.named(b"VMCOREINFO") == (ours.head.named(b"VMCOREINFO") if has_device else [])
+    assert core.vmcoreinfo is not None
+    if has_device:
+        assert core.vmcoreinfo.startswith("the device vmcoreinfo")
+    else:
+        assert core.vmcoreinfo.endswith("a CPU's page tables have its kernel")
 
 
 def test_the_kernel_is_not_where_it_was_linked(core: Core) -> None:
