@@ -9,9 +9,8 @@ from __future__ import annotations
 import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import Enum
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.capture.capture import open_capture
 from qmig.capture.container import Role, open_container
@@ -21,6 +20,7 @@ from qmig.devices.devices import open_devices
 from qmig.errors import SourceError, WriterError
 from qmig.export.layout import Given
 from qmig.export.machine_layout import guest_layout
+from qmig.export.page_tables import Paging, paging_of, root_addr_of
 from qmig.export.physical import PhysicalMemory
 
 if TYPE_CHECKING:
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from qmig.devices.devices import Devices
 
     Progress = Callable[[float, str], None]
-
-# Bits of control registers: target/i386/cpu.h (CR0_PG_MASK, CR4_PAE_MASK, CR4_LA57_MASK,
-# MSR_EFER_LMA), QEMU 10.0.
-_CR0_PG: Final = 1 << 31
-_CR4_PAE: Final = 1 << 5
-_CR4_LA57: Final = 1 << 12
-_EFER_LMA: Final = 1 << 10
-# Where CR3 holds the address of the root: target/i386/tcg/sysemu/excp_helper.c.
-_ROOT_MASKS: Final = {"4-level": 0xFFFFFFFFFF000, "pae": 0xFFFFFFE0, "32-bit": 0xFFFFF000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +48,6 @@ class GuestRequest:
     page_size_len: int | None = None
     offset: int | None = None
     below_4g_len: int | None = None
-
-
-class Paging(Enum):
-    """How an x86 CPU translates addresses, where Volatility has a layer for it."""
-
-    FOUR_LEVEL = "4-level"
-    PAE = "pae"
-    TWO_LEVEL = "32-bit"
 
 
 class PageTables(NamedTuple):
@@ -88,7 +71,7 @@ class Guest:
         request: what it was opened from.
         memory: by guest-physical address.
         page_tables: of the first CPU in ring 0, else of the first one; None where no x86 CPU has
-            paging on, or one with five levels.
+            paging on.
     """
 
     def __init__(self, request: GuestRequest, capture: Capture) -> None:
@@ -201,17 +184,7 @@ def find_page_tables(devices: Devices) -> PageTables | None:
             continue
         paging = paging_of(decoded[1])
         if paging is not None:
-            root = int(decoded[1]["cr3"]) & _ROOT_MASKS[paging.value]
+            root = root_addr_of(decoded[1], paging)
             tables = PageTables(device.instance_id, root, paging)
             found.append((int(decoded[1]["cpl"]), tables))
     return min(found, key=lambda each: each[0] != 0)[1] if found else None
-
-
-def paging_of(registers: dict[str, Any]) -> Paging | None:
-    """Return how an x86 CPU translates; None where it does not, or with five levels."""
-    cr0, cr3, cr4 = (registers.get(name) for name in ("cr0", "cr3", "cr4"))
-    if cr0 is None or cr3 is None or cr4 is None or not cr0 & _CR0_PG:
-        return None
-    if (registers.get("efer") or 0) & _EFER_LMA:
-        return None if cr4 & _CR4_LA57 else Paging.FOUR_LEVEL
-    return Paging.PAE if cr4 & _CR4_PAE else Paging.TWO_LEVEL

@@ -13,7 +13,8 @@ from volatility3.framework import interfaces
 from volatility3.framework.layers import intel, physical
 
 from qmig.errors import QmigError, StreamError, WriterError
-from qmig.volatility.guest import GuestRequest, Paging, is_capture, open_guest
+from qmig.export.page_tables import Paging
+from qmig.volatility.guest import GuestRequest, is_capture, open_guest
 from qmig.volatility.layer import (
     BELOW_4G,
     CHANNELS,
@@ -37,6 +38,7 @@ _join = interfaces.configuration.path_join
 # Volatility's own reader of QEMU's streams has 10, and Linux, macOS and Windows are found from 34.
 _BEFORE_ALL: Final = 1
 _BEHIND_ALL: Final = 90
+# Volatility has no layer for five levels.
 _LAYERS: Final = {
     Paging.FOUR_LEVEL: intel.Intel32e,
     Paging.PAE: intel.IntelPAE,
@@ -109,7 +111,7 @@ class QmigIntelStacker(interfaces.automagic.StackerLayerInterface):
         if not isinstance(below, QmigLayer):
             return None
         tables = below.page_tables
-        if tables is None:
+        if tables is None or tables.paging not in _LAYERS:
             return None
         name = context.layers.free_layer_name("IntelLayer")
         path = _join("QmigIntel", name)
