@@ -42,6 +42,13 @@ def main() -> int:
         request = plain_request(arguments[1:])
         if request is not None:
             return guarded(lambda: _save(request))
+    if arguments[:1] == ["extract"]:
+        from qmig.cli.extract_request import plain_request as plain_extract
+        from qmig.cli.extract_request import run_extract
+
+        wanted = plain_extract(arguments[1:])
+        if wanted is not None:
+            return guarded(lambda: run_extract(wanted))
     return guarded(_parse_and_run)
 
 

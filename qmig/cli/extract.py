@@ -18,7 +18,7 @@ from qmig.render.report_extract import build_extract_report
 from qmig.render.text_extract import extract_text_lines
 
 if TYPE_CHECKING:
-    from qmig.cli.extract_options import ExtractRequest
+    from qmig.cli.extract_request import ExtractRequest
 
 
 def extract(request: ExtractRequest) -> int:

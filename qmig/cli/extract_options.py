@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import typer
 
 from qmig.cli.common_options import Files, JsonReport, Offset, PageSize, Quiet, ReplaceFiles
+from qmig.cli.extract_request import ON_MISSING, STDOUT, ExtractRequest, run_extract
 from qmig.cli.guard import guarded
 from qmig.cli.values import number, size
 
@@ -33,27 +34,6 @@ Exit codes:
   70   a bug in qmig
   130  interrupted; nothing is left behind
 """
-STDOUT: Final = "-"
-
-
-class ExtractRequest(NamedTuple):
-    """What `qmig extract` was asked for; each field is the option of its name."""
-
-    files: list[str]
-    out: str
-    format: str = "blocks"
-    blocks: tuple[str, ...] = ()
-    range: tuple[int, int] | None = None
-    holes: bool = False
-    below_4g_len: int | None = None
-    main_ram: tuple[str, ...] = ()
-    place: tuple[tuple[str, int], ...] = ()
-    without: tuple[str, ...] = ()
-    page_size_len: int | None = None
-    offset: int | None = None
-    force: bool = False
-    json: bool = False
-    quiet: bool = False
 
 
 def address_range(text: str) -> tuple[int, int]:
@@ -145,7 +125,7 @@ def extract_command(
     """Take memory out of a capture; the options say how."""
     if stdout == (out is not None):
         raise typer.BadParameter("one of --out and --stdout says where it goes")
-    if missing not in ("error", "hole"):
+    if missing not in ON_MISSING:
         raise typer.BadParameter(f"--missing {missing}: it takes error or hole")
     request = ExtractRequest(
         files=files,
@@ -164,10 +144,4 @@ def extract_command(
         json=json,
         quiet=quiet,
     )
-    raise typer.Exit(guarded(lambda: _extract(request)))
-
-
-def _extract(request: ExtractRequest) -> int:
-    from qmig.cli.extract import extract
-
-    return extract(request)
+    raise typer.Exit(guarded(lambda: run_extract(request)))

@@ -35,7 +35,7 @@ _HINTS: Final = {
 }
 
 
-_MOST_BUFFERS: Final = 256  # of one system call, of 1024 that it takes; the rest of a short write is joined
+_MOST_BUFFERS: Final = 256  # of one system call, which takes 1024; bounds a copy of the rest
 _BYTE_FORMATS: Final = frozenset("bBc")  # others are few and short
 
 
