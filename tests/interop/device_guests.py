@@ -18,6 +18,8 @@ _PLAIN: Final = (
     *("-rtc", "base=2024-02-29T12:00:00,clock=vm"),  # a host's clock goes on while it is asked
 )
 SETTLE_SECONDS: Final = 90.0
+BOOT_SECONDS: Final = 300.0
+CONSOLE: Final = "console"
 _MOST_QUEUES: Final = 1024
 
 
@@ -30,7 +32,8 @@ class DeviceGuest:
         target: the emulator's target.
         qemu: the release.
         run_until: a virtio device, by its id, whose first queue has been used when the guest is
-            stopped; None: it never runs.
+            stopped; None: it never runs, unless it says something.
+        says: what the guest has written to its serial line, CONSOLE, when it is stopped.
         tells_status: whether `x-query-virtio-status` can be asked: 11.1.3 dies of an assertion in
             `visit_start_struct` when it is.
     """
@@ -39,6 +42,7 @@ class DeviceGuest:
     target: str = "x86_64"
     qemu: str = "10.0"
     run_until: str | None = None
+    says: str | None = None
     tells_status: bool = True
 
 
@@ -79,16 +83,7 @@ def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, P
         tpm_of(guest.arguments, directory),
         Machine(binary, (*_PLAIN, *guest.arguments), directory) as machine,
     ):
-        if guest.run_until is not None:
-            (path,) = (one for one in _virtio_paths(machine) if _id_of(one) == guest.run_until)
-            machine.execute("cont")
-
-            def used() -> bool:
-                queue = _queue(machine, path, 0)
-                return bool(queue["vring-desc"] and queue["last-avail-idx"])
-
-            machine.wait_for(used, "queue that was used", SETTLE_SECONDS)
-            machine.execute("stop")
+        _run(machine, guest)
         printed = machine.monitor_line("info registers -a")
         told = Told(
             registers=registers_in(printed),
@@ -101,6 +96,25 @@ def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, P
         machine.execute("migrate", {"uri": f"exec:cat > {stream.name}"})
         machine.wait_migrated()
     return told, stream
+
+
+def _run(machine: Machine, guest: DeviceGuest) -> None:
+    """Let a guest run until it is where it should be stopped."""
+    if guest.says is not None:
+        console, says = machine.directory / CONSOLE, guest.says
+        machine.execute("cont")
+        machine.wait_for(lambda: says in console.read_text(), f"{says!r}", BOOT_SECONDS)
+        machine.execute("stop")
+    elif guest.run_until is not None:
+        (path,) = (one for one in _virtio_paths(machine) if _id_of(one) == guest.run_until)
+        machine.execute("cont")
+
+        def used() -> bool:
+            queue = _queue(machine, path, 0)
+            return bool(queue["vring-desc"] and queue["last-avail-idx"])
+
+        machine.wait_for(used, "queue that was used", SETTLE_SECONDS)
+        machine.execute("stop")
 
 
 def _apics(machine: Machine) -> list[dict[str, list[int]]]:
