@@ -25,6 +25,7 @@ class Samples:
 
     command: list[str]
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
 
     @property
@@ -68,6 +69,7 @@ class Samples:
                 raise RunFailedError(f"{' '.join(self.command)}: no {expected_words!r} printed")
         if counted:
             self.seconds.append(seconds)
+            self.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
             # Linux counts in KiB.
             self.peak_bytes = max(self.peak_bytes, usage.ru_maxrss * 1024)
 
