@@ -11,7 +11,7 @@ from qmig.cli.output import Output
 from qmig.comparison.compare import compare
 from qmig.comparison.model import Outcome
 from qmig.render.errors import show_error
-from qmig.render.progress import SurveyProgress
+from qmig.render.progress import ComparisonProgress
 from qmig.render.report_diff import build_diff_report
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def diff(options: DiffOptions) -> int:
     output = Output(options.output, force=options.force, inputs=[*a, *b])
     size = options.page_size_len
     with (
-        open_capture(*a, page_size_len=size, keep_all=True) as first,
-        open_capture(*b, page_size_len=size, keep_all=True) as second,
+        open_capture(*a, page_size_len=size, offset=options.offset_a, keep_all=True) as first,
+        open_capture(*b, page_size_len=size, offset=options.offset_b, keep_all=True) as second,
     ):
-        with SurveyProgress(quiet=options.quiet) as progress:
+        with ComparisonProgress(quiet=options.quiet) as progress:
             first.progress = second.progress = progress
             found = compare(
                 first,
@@ -52,6 +52,7 @@ def diff(options: DiffOptions) -> int:
                 ignore=options.ignore,
                 ignore_clocks=options.ignore_clocks,
                 accept_missing=options.accept_missing,
+                progress=progress.compared,
             )
         with output:
             _write(options, found, a, b, output)

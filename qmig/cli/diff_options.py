@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 
 from qmig.cli.common_options import Json, Output, PageSize, Quiet, ReplaceOutput
 from qmig.cli.guard import guarded
+from qmig.cli.values import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,8 @@ class DiffOptions(NamedTuple):
         accept_missing: take pages that neither has for equal.
         json: write the document as JSON.
         page_size_len: the target page size, where the user knows it.
+        offset_a: where the stream of A begins in its file, where the user knows it.
+        offset_b: the same of B.
         quiet: show no progress.
         output: file for the result; None: standard output.
         force: replace that file where it exists.
@@ -60,6 +63,8 @@ class DiffOptions(NamedTuple):
     accept_missing: bool = False
     json: bool = False
     page_size_len: int | None = None
+    offset_a: int | None = None
+    offset_b: int | None = None
     quiet: bool = False
     output: str | None = None
     force: bool = False
@@ -103,6 +108,18 @@ def diff_command(
     ] = False,
     json: Json = False,
     page_size_len: PageSize = None,
+    offset_a: Annotated[
+        int | None,
+        typer.Option(
+            parser=number, metavar="BYTE", help="Where the stream of A begins in its file."
+        ),
+    ] = None,
+    offset_b: Annotated[
+        int | None,
+        typer.Option(
+            parser=number, metavar="BYTE", help="Where the stream of B begins in its file."
+        ),
+    ] = None,
     output: Output = None,
     force: ReplaceOutput = False,
     quiet: Quiet = False,
@@ -115,6 +132,8 @@ def diff_command(
         accept_missing=accept_missing,
         json=json,
         page_size_len=page_size_len,
+        offset_a=offset_a,
+        offset_b=offset_b,
         quiet=quiet,
         output=output,
         force=force,

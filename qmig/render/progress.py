@@ -85,17 +85,32 @@ class SurveyProgress(LateProgress):
 
     def __call__(self, container: Container, offset: int) -> None:
         """Note that the stream of a file was read up to an offset."""
-        if not self.is_due():
-            return
-        task = self._tasks.get(container.path)
+        if self.is_due():
+            self.show(container.path, offset, container.source.end())
+
+    def show(self, name: str, done: int, total: int | None) -> None:
+        """Show how many bytes of something were dealt with, in a bar of its own."""
+        task = self._tasks.get(name)
         if task is None:
-            name = cut(harmless(container.path), _NAME_WIDTH)
-            task = self.bar().add_task(name, total=container.source.end())
-            self._tasks[container.path] = task
-        self.bar().update(task, completed=offset, total=container.source.end())
+            task = self.bar().add_task(cut(harmless(name), _NAME_WIDTH), total=total)
+            self._tasks[name] = task
+        self.bar().update(task, completed=done, total=total)
 
     def columns(self) -> list[ProgressColumn]:
         """See `LateProgress.columns`."""
         from rich.progress import TextColumn
 
         return [TextColumn("{task.description}", markup=False), *super().columns()]
+
+
+class ComparisonProgress(SurveyProgress):
+    """Shows how far two captures were read, and then how far their RAM was compared.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def compared(self, block: str, done: int, total: int) -> None:
+        """Note how many bytes of a RAM block were compared; what `compare` tells."""
+        if self.is_due():
+            self.show(f"ram {block}", done, total)

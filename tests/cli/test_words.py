@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qmig.render import progress
-from qmig.render.progress import SurveyProgress
+from qmig.render.progress import ComparisonProgress, SurveyProgress
 from qmig.render.table import Column, pairs, table
 from qmig.render.words import columns, cut, full_size, harmless, pure, share, short_size, wrapped
 
@@ -118,6 +118,24 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool, float, io.StringIO
         return stream.getvalue()
 
     return show
+
+
+def test_progress_of_a_comparison_goes_on_with_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    now, stream = [0.0], Terminal()
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", stream)
+    container: Any = FakeContainer()
+    with ComparisonProgress(quiet=False) as comparison:
+        for step in (0.3, 0.6):
+            now[0] = step
+            comparison(container, 500)
+        assert "ram" not in stream.getvalue()
+        comparison.compared("pc.\x1b]0;ram", 1, 2)  # too soon after what was shown last
+        now[0] = 0.9
+        comparison.compared("pc.\x1b]0;ram", 1, 2)
+    assert "ram pc.\\x1b]0;ram" in stream.getvalue()
+    assert "[red]b" in stream.getvalue()
 
 
 def test_progress_is_for_long_work_on_a_terminal(

@@ -150,6 +150,19 @@ def test_one_of_them_comes_from_a_pipe(capture_files: CaptureFiles) -> None:
     assert (done.code, done.err) == (0, "")
 
 
+def test_each_stream_begins_where_it_is_said_to(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = (path.read_bytes() for path in pair)
+    volume = tmp_path / "volume"
+    volume.write_bytes(a + b)
+    arguments: list[str | Path] = ["diff", volume, volume]
+    assert run_qmig(arguments).code == 0
+    assert run_qmig([*arguments, "--offset-b", f"0x{len(a):x}"]).code == 1
+    both = [*arguments, "--offset-a", str(len(a)), "--offset-b", str(len(a))]
+    assert run_qmig(both).code == 0
+    assert run_qmig([*arguments, "--offset-a", str(len(a)), "--offset-b", "0"]).code == 1
+    assert run_qmig([*arguments, "--offset-a", "-1"]).code == 2
+
+
 def test_result_goes_into_a_file(pair: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     arguments: list[str | Path] = ["diff", "--json", "--output", out, *pair]
