@@ -29,6 +29,7 @@ _CMOS_CLOCK: Final = (0, 2, 4, 6, 7, 8, 9, 12, 50)
 CLOCKS: Final = (
     "timer/*/cpu_ticks_offset",
     "timer/*/cpu_clock_offset",
+    "timer/*/timer/icount",
     "cpu/*/env.tsc",
     "apic/*/initial_count_load_time",
     "apic/*/next_time",
