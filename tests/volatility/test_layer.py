@@ -16,7 +16,7 @@ from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES
 from tests.export.test_fixtures import PHYSICAL, physical, shown
 from tests.volatility import guest
-from tests.volatility.conftest import Stack, kinds
+from tests.volatility.stacked import Stacks, kinds
 
 SIZE = guest.SIZE
 Layer = Any  # Volatility has no types
@@ -30,7 +30,7 @@ def with_gaps(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def layer(stack: Stack, with_gaps: Path) -> Layer:
+def layer(stack: Stacks, with_gaps: Path) -> Layer:
     layers = stack(with_gaps)
     assert kinds(layers) == ["QmigLayer", "FileLayer"]
     return layers[0]
@@ -44,7 +44,9 @@ def invalid() -> type[Exception]:
 
 
 @pytest.mark.parametrize("name", PHYSICAL)
-def test_memory_equals_what_qemu_said(name: str, capture_files: CaptureFiles, stack: Stack) -> None:
+def test_memory_equals_what_qemu_said(
+    name: str, capture_files: CaptureFiles, stack: Stacks
+) -> None:
     fixture, (main, *others) = FIXTURES[name], capture_files(name)
     assert fixture.truth is not None
     with qmig.open_capture(main, *others) as capture:
@@ -117,7 +119,7 @@ def test_scan_finds_what_lies_across_its_pieces_once(layer: Layer) -> None:
 
 
 def test_pages_of_the_firmware_are_not_those_of_ram(
-    capture_files: CaptureFiles, stack: Stack
+    capture_files: CaptureFiles, stack: Stacks
 ) -> None:
     (path,) = capture_files("qemu-10.0-devices-pc")
     layer, _ = stack(path)
@@ -157,7 +159,7 @@ def test_capture_is_closed_when_nothing_uses_it(with_gaps: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) < before
 
 
-def test_page_size_that_no_stream_tells_is_taken(tmp_path: Path, stack: Stack) -> None:
+def test_page_size_that_no_stream_tells_is_taken(tmp_path: Path, stack: Stacks) -> None:
     path = tmp_path / "vm.mig"
     path.write_bytes(guest.stream())
     (refused, _) = stack(path, qmig_page_size=1000)
@@ -166,7 +168,7 @@ def test_page_size_that_no_stream_tells_is_taken(tmp_path: Path, stack: Stack) -
 
 
 def test_stream_further_back_is_read_where_its_offset_is_given(
-    tmp_path: Path, stack: Stack
+    tmp_path: Path, stack: Stacks
 ) -> None:
     path = tmp_path / "image"
     path.write_bytes(bytes(8192) + guest.stream())
@@ -176,7 +178,7 @@ def test_stream_further_back_is_read_where_its_offset_is_given(
 
 
 @pytest.mark.parametrize("head", [b"\x7fELF", b"EMiL", b"PAGEDU64", b"\0" * 16, b"some text"])
-def test_other_files_are_left_to_volatility(head: bytes, tmp_path: Path, stack: Stack) -> None:
+def test_other_files_are_left_to_volatility(head: bytes, tmp_path: Path, stack: Stacks) -> None:
     path = tmp_path / "memory"
     path.write_bytes(head.ljust(1 << 16, b"\0"))
     assert not [kind for kind in kinds(stack(path)) if kind.startswith("Qmig")]
