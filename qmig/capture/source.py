@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from qmig.capture.file_mapping import FileMapping
+
 CHUNK_LEN: Final = MIB
 SPAN_MIN_LEN: Final = 128 * 1024  # more than the longest page record, a name and 64 KiB
 SPAN_LEN: Final = 4 * MIB
@@ -78,6 +80,10 @@ class Source(ABC):
             data, base = self._span = self.read_at(offset, SPAN_LEN), offset
         return data, base
 
+    def mapped(self) -> FileMapping | None:
+        """Return all bytes as a file mapped into memory; None where they are none."""
+        return None
+
     def release(self, offset: int) -> None:  # noqa: B027  # most sources need not
         """Tell that nothing before `offset` will be asked for again."""
 
@@ -109,6 +115,7 @@ class FileSource(Source):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = os.fspath(path)
         self._map: mmap.mmap | None = None
+        self._mapping: FileMapping | None = None
         self._mappable = False
         self._released = 0
         try:
@@ -169,13 +176,25 @@ class FileSource(Source):
 
     def span(self, offset: int) -> tuple[mmap.mmap | bytes, int]:
         """Return the file mapped into memory, where it can be mapped."""
+        self._try_to_map()
+        if self._map is None:
+            return super().span(offset)
+        return self._map, 0
+
+    def mapped(self) -> FileMapping | None:
+        """See `Source.mapped`."""
+        self._try_to_map()
+        if self._mapping is None and self._map is not None:
+            from qmig.capture.file_mapping import FileMapping
+
+            self._mapping = FileMapping(self._map)
+        return self._mapping
+
+    def _try_to_map(self) -> None:
         if self._map is None and self._mappable:
             self._mappable = False
             with contextlib.suppress(OSError, ValueError):  # then it is read instead
                 self._map = mmap.mmap(self._fd, self._end, prot=mmap.PROT_READ)
-        if self._map is None:
-            return super().span(offset)
-        return self._map, 0
 
     def release(self, offset: int) -> None:
         """Give back the memory of mapped pages before `offset`; they can be read again."""
@@ -205,8 +224,12 @@ class FileSource(Source):
 
     def close(self) -> None:
         """Close the file."""
+        if self._mapping is not None:
+            self._mapping.close()
+            self._mapping = None
         if self._map is not None:
-            self._map.close()
+            with contextlib.suppress(BufferError):  # a thread still writes from it
+                self._map.close()
             self._map = None
         if self._fd >= 0:
             os.close(self._fd)

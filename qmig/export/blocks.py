@@ -10,24 +10,24 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig.errors import OutputRefusedError
-from qmig.export.image import Missing, missing_in, pieces, write_with_holes
+from qmig.export.image import writing
 from qmig.migrate.channels import ThreadChannels
-from qmig.migrate.descriptor import output_error
+from qmig.migrate.descriptor import buffers_len, output_error
 from qmig.migrate.output import AtomicFile
 from qmig.migrate.target import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from qmig.export.image import Bytes, Progress
-    from qmig.memory import RamBlock, SavedMemory
-    from qmig.migrate.channels import Write
+    from qmig.export.content import Content, ContentSource
+    from qmig.export.image import Progress
+    from qmig.export.missing import Missing
+    from qmig.memory import RamBlock
 
 MANIFEST_NAME: Final = "manifest.json"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
@@ -82,45 +82,43 @@ class BlockFolder:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        shutil.rmtree(self._draft, ignore_errors=True)
+        from shutil import rmtree
+
+        rmtree(self._draft, ignore_errors=True)
 
     def write_block(
         self,
         block: RamBlock,
-        ram: SavedMemory,
+        content: ContentSource,
         *,
-        holes: bool = False,
+        missing: list[Missing],
         progress: Progress | None = None,
     ) -> BlockFile:
         """Write the file of a block.
 
         Args:
             block: the block.
-            ram: where its memory comes from.
-            holes: leave out pages that the capture does not hold.
+            content: where its memory comes from.
+            missing: what the capture does not hold of it.
             progress: told how many bytes of the block have been dealt with.
 
         Raises:
-            MissingPagesError: the capture does not hold a page (without `holes`).
+            MissingPagesError: the capture does not hold a page, and zeros were not asked for.
             StreamError: the payload of a page is damaged.
             OutputError: the file cannot be written.
         """
-        name, size, length = file_name(block), ram.page_size_len, block.used_length
-        view = ram.blocks[block.name]
-        missing = missing_in(view, size, 0, length) if holes else []
+        name, length = file_name(block), block.used_length
         digest = hashlib.sha256()
         writers = ThreadChannels(1)
         with AtomicFile(self._draft / name, anonymous=False, durable=False) as out:
             out.reserve(length)
             try:
-                for piece in pieces(view, size, 0, length, holes=holes):
+                for piece in content.contents(block.name, 0, length):
                     if progress is not None:
                         progress(piece.addr)
-                    if piece.data is None:
-                        _hash_zeros(digest, piece.length)
-                        continue
-                    writers.submit(_writing(out, piece.data, piece.addr))
-                    digest.update(piece.data.data)
+                    if piece.runs:
+                        writers.submit(writing(out, piece.runs, 0))
+                    _hash(digest, piece)
                 writers.sync()
             finally:
                 writers.close()
@@ -161,8 +159,15 @@ def check_folder(path: str) -> Path:
     return target.folder / target.name
 
 
-def _writing(out: AtomicFile, data: Bytes, offset: int) -> Callable[[int], Write]:
-    return lambda _channel: lambda: write_with_holes(out, data, offset)
+def _hash(digest: Any, piece: Content) -> None:  # noqa: ANN401  # as below
+    at = piece.addr
+    for run in piece.runs:
+        _hash_zeros(digest, run.addr - at)
+        at = run.addr
+        for buffer in run.buffers:
+            digest.update(buffer)
+        at += buffers_len(run.buffers)
+    _hash_zeros(digest, piece.addr + piece.length - at)
 
 
 def _hash_zeros(digest: Any, length: int) -> None:  # noqa: ANN401  # hashlib's objects have no type

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig._version import __version__
+from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
+from qmig.capture.plain_ram import plain_ram
 from qmig.devices.devices import open_devices
 from qmig.errors import WriterError
 from qmig.export.blocks import (
@@ -19,11 +21,12 @@ from qmig.export.blocks import (
     check_folder,
     chosen_blocks,
 )
-from qmig.export.elf import elf_core
-from qmig.export.image import Missing, write_image
+from qmig.export.content import UNIT_LEN
+from qmig.export.image import Memory, write_image
 from qmig.export.layout import Given, Layout
 from qmig.export.lime import lime_image
 from qmig.export.machine_layout import guest_layout
+from qmig.export.plain_content import PlainContent
 from qmig.export.raw import raw_block, raw_image, raw_range
 from qmig.migrate.open_output import check_stream, open_stream
 from qmig.migrate.output import AtomicFile, AtomicSet
@@ -31,11 +34,13 @@ from qmig.migrate.stream_output import names_stream
 from qmig.migrate.target import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from qmig.capture.capture import Capture
     from qmig.capture.ram_view import Ram
+    from qmig.export.content import ContentSource
     from qmig.export.image import Segment
+    from qmig.export.missing import Missing
 
     Progress = Callable[[int, int], None]
 
@@ -152,22 +157,33 @@ def extract(
         OutputError: the output cannot be written; what was there is as it was.
     """
     check_extract(out, options)
+    capture.keep_items = True
     found = Extract(options.format)
+    content = _content(capture, options)
     if options.format is ExtractFormat.BLOCKS:
         _find_layout(capture, options, found)
-        _write_blocks(capture, out, options, found, progress)
+        _write_blocks(capture, content, out, options, found, progress)
         return found
-    ram = _ram(capture, options)
-    segments, found.length = _planned(capture, ram, options, found)
+    segments, found.length = _planned(capture, options, found)
     if names_stream(out):
         with open_stream(out, force=options.force) as stream:
             write_image(
-                segments, found.length, ram, stream, progress=_of_all(progress, found.length)
+                segments, found.length, content, stream, progress=_of_all(progress, found.length)
             )
             stream.commit()
         return found
-    _write_file(ram, out, options, found, segments, progress)
+    _write_file(capture, content, out, options, found, segments, progress)
     return found
+
+
+def _content(capture: Capture, options: ExtractOptions) -> ContentSource:
+    """Return where memory comes from: from where it stands if that is easy, else it is read."""
+    plain = None if options.holes else plain_ram(capture)
+    if plain is not None and plain.page_size_len % UNIT_LEN == 0:
+        return PlainContent(plain)
+    from qmig.export.read_content import ReadContent  # with numpy
+
+    return ReadContent(_ram(capture, options), holes=options.holes)
 
 
 def _ram(capture: Capture, options: ExtractOptions) -> Ram:
@@ -187,7 +203,7 @@ def _find_layout(capture: Capture, options: ExtractOptions, found: Extract) -> N
 
 
 def _planned(
-    capture: Capture, ram: Ram, options: ExtractOptions, found: Extract
+    capture: Capture, options: ExtractOptions, found: Extract
 ) -> tuple[Sequence[Segment], int]:
     if options.blocks:
         (block,) = chosen_blocks(capture.blocks, options.blocks)
@@ -198,6 +214,9 @@ def _planned(
     if options.format is ExtractFormat.LIME:
         return lime_image(layout)
     if options.format is ExtractFormat.ELF:
+        from qmig.export.elf import elf_core  # with numpy
+
+        ram = _ram(capture, options)
         core = elf_core(open_devices(capture), layout, ram, holes=options.holes)
         found.cpus, found.vmcoreinfo = core.cpus, core.vmcoreinfo
         return core.segments, core.length
@@ -207,62 +226,82 @@ def _planned(
 
 
 def _write_file(
-    ram: Ram,
+    capture: Capture,
+    content: ContentSource,
     out: str | os.PathLike[str],
     options: ExtractOptions,
     found: Extract,
     segments: Sequence[Segment],
     progress: Progress | None,
 ) -> None:
+    if options.holes:
+        ranges = [
+            (segment.block, segment.addr, segment.length)
+            for segment in segments
+            if isinstance(segment, Memory)
+        ]
+        found.missing = _missing(capture, ranges)
     with AtomicSet(force=options.force, durable=False) as files:
         image: AtomicFile = files.open(out)
-        found.missing = write_image(
-            segments,
-            found.length,
-            ram,
-            image,
-            holes=options.holes,
-            progress=_of_all(progress, found.length),
+        write_image(
+            segments, found.length, content, image, progress=_of_all(progress, found.length)
         )
         if options.holes:
             found.manifest = f"{os.fspath(out)}{MANIFEST_SUFFIX}"
-            files.open(found.manifest).append(manifest_of(found, ram))
+            files.open(found.manifest).append(manifest_of(found, _page_size_len(capture)))
         files.commit()
+
+
+def _missing(capture: Capture, ranges: Iterable[tuple[str, int, int]]) -> list[Missing]:
+    """Return what a capture does not hold of ranges of blocks: name, first byte, bytes."""
+    from qmig.export.missing import missing_in  # with numpy
+
+    ram = capture.partial_ram
+    found: list[Missing] = []
+    for name, addr, length in ranges:
+        found += missing_in(ram[name], ram.page_size_len, addr, length)
+    return found
+
+
+def _page_size_len(capture: Capture) -> int:
+    size = capture.stream.page_size
+    return size.length if size else DEFAULT_PAGE_SIZE_LEN
 
 
 def _write_blocks(
     capture: Capture,
+    content: ContentSource,
     out: str | os.PathLike[str],
     options: ExtractOptions,
     found: Extract,
     progress: Progress | None,
 ) -> None:
     blocks = chosen_blocks(capture.blocks, options.blocks)
-    ram = _ram(capture, options)
     total = sum(block.used_length for block in blocks)
     with BlockFolder(out) as folder:
         for block in blocks:
             before = found.length
+            ranges = [(block.name, 0, block.used_length)] if options.holes else []
             written = folder.write_block(
                 block,
-                ram,
-                holes=options.holes,
+                content,
+                missing=_missing(capture, ranges) if ranges else [],
                 progress=progress and (lambda done, start=before: progress(start + done, total)),
             )
             found.files.append(written)
             found.missing += written.missing
             found.length += block.used_length
-        folder.commit(manifest_of(found, ram))
+        folder.commit(manifest_of(found, _page_size_len(capture)))
     found.manifest = str(Path(out) / MANIFEST_NAME)
 
 
-def manifest_of(found: Extract, ram: Ram) -> bytes:
+def manifest_of(found: Extract, page_size_len: int) -> bytes:
     """Return the manifest: JSON, described in `docs/extract.md`."""
     document: dict[str, Any] = {
         "schema": MANIFEST_SCHEMA,
         "qmig_version": __version__,
         "format": found.format.value,
-        "page_size": ram.page_size_len,
+        "page_size": page_size_len,
         "length": found.length,
         "files": [
             {

@@ -18,8 +18,8 @@ import numpy as np
 
 from qmig.devices.cpu_facts import facts_of
 from qmig.devices.tree import leaves
-from qmig.export.image import pieces
 from qmig.export.page_tables import physical_addr_of
+from qmig.export.read_content import pieces
 from qmig.wire.elf import NT_VMCOREINFO, Elf64Nhdr
 from qmig.wire.record import fixed_len
 
