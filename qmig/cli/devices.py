@@ -10,6 +10,7 @@ from qmig.cli.devices_request import DevicesOptions, files_and_names
 from qmig.cli.guard import UsageError, code_of
 from qmig.cli.output import Output
 from qmig.devices import open_devices
+from qmig.devices.facts import facts_at
 from qmig.render.errors import show_error
 from qmig.render.progress import SurveyProgress
 from qmig.render.report_devices import Chosen, json_pieces
@@ -60,7 +61,14 @@ def _chosen(found: Devices, names: Sequence[str]) -> list[Chosen]:
             nodes: Sequence[Node] | None = None if node is device.tree else [node]
             chosen.append(Chosen(device, nodes))
         if len(chosen) == before:
-            raise UsageError(f"{name!r} is no file, and no device or field has this name")
+            for device, path in found.named_in(name):
+                facts = facts_at(device, path)
+                chosen += [Chosen(device, (), facts)] if facts else []
+        if len(chosen) == before:
+            raise UsageError(
+                f"{name!r} is no file, and no device or field has this name; "
+                "without a name all devices are listed"
+            )
     return chosen
 
 

@@ -13,16 +13,18 @@ from qmig.cli.guard import guarded
 DEVICES_HELP: Final = """\
 Show the state of the devices in a migration stream, decoded by the stream's own description.
 
-Without a NAME it lists all devices. A NAME is that of a device (cpu, cpu/0), or of a field in it
-(cpu/0/env.regs[0]); several can be given. Of the arguments behind the first one, those that exist
-as files are files of the same migration, the others are names; --select takes a name whatever
-exists. docs/devices.md tells what is decoded and what it is called.
+Without a NAME it lists all devices. A NAME is that of a device (cpu, cpu/0), of a field in it
+(cpu/0/env.regs[0]), or of what its fields mean (cpu/0/rip); several can be given. Of the arguments
+behind the first one, those that exist as files are files of the same migration, the others are
+names; --select takes a name whatever exists. docs/devices.md tells what is decoded and what it is
+called.
 
 \b
 Examples:
   qmig devices vm.sav                      what devices there are
   qmig devices vm.sav cpu/0                the registers of the first CPU
   qmig devices vm.sav 'cpu/0/env.regs[0]'  one field
+  qmig devices vm.sav cpu/0/rip            one register
   qmig devices main.bin ch1.bin rtc --json a multifd set, for a program
   qmig devices --sizes vm.sav              which devices have the most bytes
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qmig.comparison.model import FactDifference, FieldDifference, What
-from qmig.devices.facts import facts_of
+from qmig.devices.facts import facts_of, flat_facts
 from qmig.devices.tree import Blob, Field, Group, Node, Numbers
 from qmig.limits import MAX_FIELD_DIFFERENCES, MIB
 
@@ -132,23 +132,11 @@ def _simple_value(value: Value) -> Value:
 
 def fact_differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[FactDifference]:
     """Yield what differs between two objects of facts, by the path of each value."""
-    mine, theirs = dict(_flat(a, "")), dict(_flat(b, ""))
+    mine, theirs = dict(flat_facts(a)), dict(flat_facts(b))
     names = [*mine, *(name for name in theirs if name not in mine)]
     differing = [name for name in names if mine.get(name) != theirs.get(name)]
     for name in differing[:_MOST_FACTS]:
         yield FactDifference(name, mine.get(name), theirs.get(name))
-
-
-def _flat(value: Any, path: str) -> Iterator[tuple[str, object]]:  # noqa: ANN401  # any JSON value
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _flat(item, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
-        for at, item in enumerate(value):
-            label = item.get("name", at) if isinstance(item, dict) else at
-            yield from _flat(item, f"{path}[{label}]")
-    else:
-        yield path, value
 
 
 def differing_bytes(read_a: Read, a_len: int, read_b: Read, b_len: int) -> tuple[int, int]:

@@ -148,6 +148,13 @@ class Devices:
             selection: `NAME`, `NAME/INSTANCE`, or one of them with `/` and the path of a field.
                 Names hold slashes themselves: the longest name that fits is taken.
         """
+        for device, path in self.named_in(selection):
+            found = device.find(path)
+            if found is not None:
+                yield device, found
+
+    def named_in(self, selection: str) -> Iterator[tuple[Device, str]]:
+        """Yield each device that a selection names, with what stands behind it; see `select`."""
         fitting = [
             device
             for device in self._devices
@@ -160,13 +167,9 @@ class Devices:
             rest = selection[longest + 1 :]
             instance, _, path = rest.partition("/")
             if instance == str(device.instance_id):
-                found = device.find(path)
-            elif instance.isdigit():
-                continue
-            else:
-                found = device.find(rest)
-            if found is not None:
-                yield device, found
+                yield device, path
+            elif not instance.isdigit():
+                yield device, rest
 
 
 def open_devices(capture: Capture) -> Devices:

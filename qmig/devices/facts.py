@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from qmig.devices import apic_facts, cpu_facts, pci_facts, run_state_facts, time_facts, virtio_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from qmig.devices.devices import Device
 
@@ -37,3 +37,30 @@ def facts_of(device: Device) -> tuple[str, Facts]:
         if found is not None:
             return found
     return "", {}
+
+
+def flat_facts(facts: Facts) -> Iterator[tuple[str, object]]:
+    """Yield each value with its name: `rip`, `queues[0].desc_addr`, `segments[cs].base`."""
+    yield from _flat(facts, "")
+
+
+def facts_at(device: Device, name: str) -> dict[str, object]:
+    """Return what is known of a device under a name, and below it; empty where nothing is."""
+    _, facts = facts_of(device)
+    return {
+        path: value
+        for path, value in flat_facts(facts)
+        if value is not None and (path == name or path.startswith((f"{name}.", f"{name}[")))
+    }
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, object]]:  # noqa: ANN401  # any JSON value
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flat(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            label = item.get("name", at) if isinstance(item, dict) else at
+            yield from _flat(item, f"{path}[{label}]")
+    else:
+        yield path, value

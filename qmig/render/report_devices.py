@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from qmig._version import __version__
 from qmig.devices.facts import facts_of
 from qmig.devices.live_facts import live_facts
-from qmig.devices.tree import Blob, Field, Group, Node, Numbers
+from qmig.devices.tree import Blob, Group, Node, Numbers
 from qmig.errors import StreamError
 from qmig.render.document import Absent, Document, known, make
 from qmig.render.words import pure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from qmig.capture.capture import Capture
     from qmig.devices.devices import Device, Devices
@@ -36,10 +36,12 @@ class Chosen(NamedTuple):
     Attributes:
         device: the device.
         nodes: the fields; None: all of them, and what they mean.
+        facts: what was chosen of what the fields mean, by name.
     """
 
     device: Device
     nodes: Sequence[Node] | None = None
+    facts: Mapping[str, object] | None = None
 
 
 def json_pieces(
@@ -77,8 +79,10 @@ def error_object(error: StreamError) -> Document:
 
 def device_object(one: Chosen) -> Document:
     """Return a device with its fields and what they mean."""
-    device, nodes = one
+    device, nodes, chosen = one
     what, facts = facts_of(device)
+    if nodes is not None:
+        facts = dict(chosen or {})
     error = device.error
     return make(
         name=pure(device.name),
@@ -90,7 +94,7 @@ def device_object(one: Chosen) -> Document:
         what=what,
         undescribed=device.undescribed or _DESCRIBED,
         error=known(error and pure(str(error)), "it was decoded to its last byte"),
-        facts=clean(facts) if nodes is None else Absent("not asked for"),
+        facts=clean(facts) if nodes is None or facts else Absent("not asked for"),
         fields=[field_object(node) for node in (device.tree.children if nodes is None else nodes)],
     )
 
@@ -126,15 +130,15 @@ def field_object(node: Node) -> Document:
     else:
         base["value"] = node.value
         if node.kind == TIMER:
-            base["text"] = timer_text(node)
+            base["text"] = timer_text(node.value)
     return base
 
 
-def timer_text(field: Field) -> str:
+def timer_text(value: object) -> str:
     """Return when a timer fires, in seconds of its clock."""
-    if not isinstance(field.value, int) or field.value < 0:
+    if not isinstance(value, int) or value < 0:
         return "not armed"
-    return f"fires at {field.value / _NANOSECONDS:.6f} s"
+    return f"fires at {value / _NANOSECONDS:.6f} s"
 
 
 def text_of_bytes(data: bytes) -> str | None:

@@ -118,7 +118,7 @@ def device_lines(
         heading: gives headings their style.
         offsets: whether to show the offset and length of each field.
     """
-    for at, (device, nodes) in enumerate(chosen):
+    for at, (device, nodes, facts) in enumerate(chosen):
         if at:
             yield ""
         yield heading(cut(harmless(device.path), WIDTH))
@@ -126,6 +126,10 @@ def device_lines(
             yield from _whole_lines(device, heading, offsets=offsets)
         for node in nodes or ():
             yield from _node_lines(node, _STEP, offsets=offsets)
+        if facts:
+            yield from pairs(
+                [(name, _fact_text(name, clean(value))) for name, value in facts.items()]
+            )
         device.forget()
 
 
@@ -252,7 +256,7 @@ def _value_text(field: Field) -> str:
     if isinstance(field.value, bool):
         return "true" if field.value else "false"
     if field.kind == TIMER:
-        return timer_text(field)
+        return timer_text(field.value)
     return number_text(field.value) if isinstance(field.value, int) else ""
 
 

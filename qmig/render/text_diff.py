@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qmig.render.report_devices import text_of_bytes
+from qmig.render.report_devices import TIMER, text_of_bytes, timer_text
 from qmig.render.table import Column, pairs, table
 from qmig.render.text import plain
 from qmig.render.text_devices import number_text
@@ -197,7 +197,11 @@ def _field_row(one: Document) -> list[str]:
         return [f"{one['path']} ({place})", *texts]
     if one["what"] == "count":
         return [one["path"], *(plural(side, "element") for side in sides)]
-    return [one["path"], *(_text(side) for side in sides)]
+    timer = one["type"] == TIMER
+    return [
+        one["path"],
+        *(timer_text(side) if timer and side is not None else _text(side) for side in sides),
+    ]
 
 
 def _bytes_text(data: bytes) -> str:

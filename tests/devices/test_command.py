@@ -98,6 +98,22 @@ def test_several_names_and_a_name_by_option(capture_files: CaptureFiles) -> None
     assert document["live"] is None
 
 
+def test_what_fields_mean_is_shown_by_its_name(capture_files: CaptureFiles) -> None:
+    (path,) = capture_files(PC)
+    assert run_qmig(["devices", path, "cpu/0/rip"]) == (0, "cpu/0\n  rip  983464 (0xf01a8)\n", "")
+    every = run_qmig(["devices", path, "cpu/rip"]).out.splitlines()
+    assert [line for line in every if not line.startswith(" ")] == ["cpu/0", "", "cpu/1"]
+    below = run_qmig(["devices", "--json", path, "0000:00:03.0/virtio-net/queues[1]"])
+    document = json.loads(below.out)
+    validator_of("devices").validate(document)
+    require_reasons(document)
+    (found,) = document["devices"]
+    assert found["facts"]["queues[1].num"] == 1024
+    assert all(name.startswith("queues[1].") for name in found["facts"])
+    assert found["fields"] == []
+    assert run_qmig(["devices", path, "cpu/0/segments[c]"]).code == 2
+
+
 def test_sizes_put_the_largest_first(capture_files: CaptureFiles) -> None:
     (path,) = capture_files(PC)
     rows = run_qmig(["devices", "--sizes", path]).out.splitlines()[3:]
@@ -118,7 +134,8 @@ def test_a_name_that_nothing_has_is_wrong_usage(capture_files: CaptureFiles) -> 
     done = run_qmig(["devices", path, "cpu/0/env.regs[99]"])
     assert done.code == 2
     assert done.err == (
-        "qmig: 'cpu/0/env.regs[99]' is no file, and no device or field has this name\n"
+        "qmig: 'cpu/0/env.regs[99]' is no file, and no device or field has this name; "
+        "without a name all devices are listed\n"
     )
 
 
