@@ -8,6 +8,7 @@ is the last version. XBZRLE records are painted apart, because each builds on wh
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -63,14 +64,15 @@ class Chunk(NamedTuple):
     Attributes:
         owner: int64 of CHUNK_PAGES: index of the run with the last whole version; -1: none.
         delta_pages: sorted int64: page in the chunk of each XBZRLE run that applies.
-        delta_runs: int64: index of that run, in order of application for each page.
+        delta_runs: int32: index of that run, in order of application for each page.
     """
 
     owner: np.ndarray[Any, np.dtype[np.int64]]
     delta_pages: np.ndarray[Any, np.dtype[np.int64]]
-    delta_runs: np.ndarray[Any, np.dtype[np.int64]]
+    delta_runs: np.ndarray[Any, np.dtype[np.int32]]
 
 
+_RUN: Final = np.int32  # there are at most MAX_PAGE_RUNS
 _COLUMNS: Final = {
     "block": "H",
     "kind": "B",
@@ -80,8 +82,28 @@ _COLUMNS: Final = {
     "stride_len": "I",
     "payload_len": "I",
     "source": "H",
-    "order": "q",
 }
+
+
+class _ChunkRuns(NamedTuple):
+    """The runs of a block by the chunks that they touch.
+
+    Attributes:
+        chunks: numbers of the chunks that any run touches, in order.
+        starts: of each of them the index in `runs` of the first one; at the end that behind all.
+        runs: index of each run, once for each chunk that it touches; in their order for each.
+    """
+
+    chunks: list[int]
+    starts: list[int]
+    runs: np.ndarray[Any, Any]
+
+    def touching(self, number: int) -> np.ndarray[Any, Any]:
+        """Return the runs that touch a chunk."""
+        at = bisect_left(self.chunks, number)
+        if at == len(self.chunks) or self.chunks[at] != number:
+            return self.runs[:0]
+        return self.runs[self.starts[at] : self.starts[at + 1]]
 
 
 class PageIndex:
@@ -89,8 +111,9 @@ class PageIndex:
 
     def __init__(self) -> None:
         self._columns = {name: array(code) for name, code in _COLUMNS.items()}
+        self._stretches: list[tuple[int, int]] = []  # first run of each, and the order of all
         self._arrays: dict[str, np.ndarray[Any, Any]] | None = None
-        self._by_block: dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
+        self._by_block: dict[int, _ChunkRuns] = {}
         self._chunk = lru_cache(maxsize=_CACHED_CHUNKS)(self._painted)
 
     def add(self, runs: Iterable[PageRun], *, source: int = 0, order: int = 0) -> None:
@@ -105,6 +128,8 @@ class PageIndex:
             TooManyRunsError: the limit is reached.
         """
         columns = self._columns
+        if not self._stretches or self._stretches[-1][1] != order:
+            self._stretches.append((len(columns["block"]), order))
         for run in runs:
             columns["block"].append(run.block)
             columns["kind"].append(run.kind)
@@ -114,7 +139,6 @@ class PageIndex:
             columns["stride_len"].append(run.stride_len)
             columns["payload_len"].append(run.payload_len)
             columns["source"].append(source)
-            columns["order"].append(order)
         if len(columns["block"]) > MAX_PAGE_RUNS:
             raise TooManyRunsError(f"more than {MAX_PAGE_RUNS} runs of pages")
 
@@ -134,13 +158,18 @@ class PageIndex:
             name: np.frombuffer(column, dtype=column.typecode) if column else np.empty(0, np.int64)
             for name, column in self._columns.items()
         }
-        order = arrays["order"]
-        if len(order) and np.any(order[1:] < order[:-1]):
-            by_order = np.argsort(order, kind="stable")
-            arrays = {name: column[by_order] for name, column in arrays.items()}
+        orders = np.array([order for _, order in self._stretches], dtype=np.int64)
+        if np.any(orders[1:] < orders[:-1]):
+            starts = [first for first, _ in self._stretches]
+            lengths = np.diff(starts, append=len(self._columns["block"]))
+            by_order = np.argsort(np.repeat(orders, lengths), kind="stable")
+            for name in _COLUMNS:  # one at a time, and none is there twice for longer than that
+                arrays[name] = arrays[name][by_order]
+                del self._columns[name]
+        self._columns = {}
         self._arrays = arrays
         for block in np.unique(arrays["block"]).tolist():
-            self._by_block[block] = self._chunk_lists(block)
+            self._by_block[block] = self._chunk_runs(block)
 
     @property
     def columns(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -149,25 +178,34 @@ class PageIndex:
             raise RuntimeError("PageIndex.finish was not called")
         return self._arrays
 
-    def _chunk_lists(self, block: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Return the chunk of each (chunk, run) pair of a block, sorted, and the runs."""
+    def _chunk_runs(self, block: int) -> _ChunkRuns:
+        """Return the runs of a block, which must have some, by the chunks that they touch."""
+        # In place, and without a column longer than it is needed: there may be millions of runs.
         columns = self.columns
         runs = np.flatnonzero(columns["block"] == block)
-        first = columns["first_page"][runs]
-        first_chunk = first >> CHUNK_BITS
-        chunks = ((first + columns["count"][runs] - 1) >> CHUNK_BITS) - first_chunk + 1
-        pair_runs = np.repeat(runs, chunks)
-        within = np.arange(len(pair_runs)) - np.repeat(np.cumsum(chunks) - chunks, chunks)
-        pair_chunks = np.repeat(first_chunk, chunks) + within
-        order = np.argsort(pair_chunks, kind="stable")
-        return pair_chunks[order], pair_runs[order]
+        chunks = columns["first_page"][runs]
+        touched = columns["count"][runs]
+        touched += chunks
+        touched -= 1  # the last page
+        touched >>= CHUNK_BITS
+        chunks >>= CHUNK_BITS
+        touched -= chunks
+        touched += 1  # how many chunks
+        if touched.max() > 1:
+            within = np.arange(touched.sum()) - np.repeat(np.cumsum(touched) - touched, touched)
+            runs, chunks = np.repeat(runs, touched), np.repeat(chunks, touched) + within
+        del touched
+        if np.any(chunks[1:] < chunks[:-1]):
+            order = np.argsort(chunks, kind="stable")
+            runs, chunks = runs[order], chunks[order]
+        starts = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist()]
+        return _ChunkRuns(chunks[starts].tolist(), [*starts, len(runs)], runs.astype(_RUN))
 
     def chunk_numbers(self, block: int) -> list[int]:
         """Return the numbers of the chunks of a block that any run touches, in order."""
         if block not in self._by_block:
             return []
-        numbers: list[int] = np.unique(self._by_block[block][0]).tolist()
-        return numbers
+        return self._by_block[block].chunks
 
     def chunk(self, block: int, number: int) -> Chunk:
         """Return a chunk of a block, pages [number << 16, (number + 1) << 16)."""
@@ -175,12 +213,9 @@ class PageIndex:
 
     def _painted(self, block: int, number: int) -> Chunk:
         owner = np.full(CHUNK_PAGES, -1, dtype=np.int64)
-        empty = np.empty(0, dtype=np.int64)
         if block not in self._by_block:
-            return Chunk(owner, empty, empty)
-        chunks, runs = self._by_block[block]
-        low, high = np.searchsorted(chunks, [number, number + 1])
-        runs = runs[low:high]
+            return Chunk(owner, np.empty(0, dtype=np.int64), np.empty(0, dtype=_RUN))
+        runs = self._by_block[block].touching(number)
         deltas = self.columns["kind"][runs] == PageKind.XBZRLE
         self._paint(owner, runs[~deltas], number)
         delta_runs = runs[deltas]

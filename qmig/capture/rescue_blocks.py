@@ -126,7 +126,7 @@ class RescuedBlock(RecordedBlock, RescuedView):
         at = 0
         for chunk, low, high, _ in self._chunks(first, count):
             part = present[at : at + high - low]
-            part &= self._sound(chunk)[low:high]
+            part &= self._sound(chunk, low, high)
             at += high - low
         return present
 
@@ -135,16 +135,17 @@ class RescuedBlock(RecordedBlock, RescuedView):
         zero: Flags = super().known_zero(first, count) & self.present(first, count)
         return zero
 
-    def _sound(self, chunk: Chunk) -> Flags:
-        """Tell which pages of a chunk build on nothing that is damaged."""
+    def _sound(self, chunk: Chunk, low: int, high: int) -> Flags:
+        """Tell which pages in a range of a chunk build on nothing that is damaged."""
         sources = self._index.columns["source"]
-        sound = np.ones(CHUNK_PAGES, dtype=np.bool_)
         if not len(sources):
-            return sound
-        owner = chunk.owner
-        sound &= sources[owner] != BROKEN
-        base = sources[owner[chunk.delta_pages]]
-        sound[chunk.delta_pages[sources[chunk.delta_runs] != base]] = False
+            return np.ones(high - low, dtype=np.bool_)
+        sound: Flags = sources[chunk.owner[low:high]] != BROKEN
+        begin, end = np.searchsorted(chunk.delta_pages, [low, high])
+        if begin < end:
+            pages = chunk.delta_pages[begin:end]
+            base = sources[chunk.owner[pages]]
+            sound[pages[sources[chunk.delta_runs[begin:end]] != base] - low] = False
         return sound
 
     def _known(self) -> Iterator[tuple[int, int]]:

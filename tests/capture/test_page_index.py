@@ -1,5 +1,8 @@
 """The index of runs, and the set of pages seen, against dictionaries and sets."""
 
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -148,3 +151,41 @@ def test_statistics_count_by_block_and_kind() -> None:
     assert counts.wire_len == 90 + 3 * 4104
     assert statistics_.block(0).pages == {PageKind.FILL: 1}
     assert statistics_.block(2).seen_pages == 0
+
+
+RUNS = 100_000
+
+
+def scattered() -> Iterator[PageRun]:
+    """Every other page, each a run of its own."""
+    return (PageRun(0, PageKind.ZERO, 2 * at, 1, 9 * at, 9, 0) for at in range(RUNS))
+
+
+@pytest.mark.parametrize("orders", [[0], [1, 0]], ids=["in-order", "sorted"])
+def test_scattered_runs_take_little_memory(orders: list[int]) -> None:
+    with traced() as peak_len:
+        index = PageIndex()
+        for order in orders:
+            index.add(scattered(), order=order)
+        index.finish()
+    assert peak_len() < 100 * RUNS * len(orders)
+
+
+def test_scattered_pages_seen_take_little_memory() -> None:
+    with traced() as peak_len:
+        seen = SeenPages()
+        for run in scattered():
+            seen.add(run.first_page, run.count)
+    assert peak_len() < 24 * RUNS
+
+
+@contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """Trace allocations; give what tells, behind, how many bytes there were at most."""
+    found: list[int] = []
+    tracemalloc.start()
+    try:
+        yield lambda: found[0]
+        found.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
