@@ -1,13 +1,15 @@
-"""Clocks: the real-time clock of a PC, and the timer that all others count from.
+"""Clocks: the real-time clock of a PC, the TOD clock of s390x, the timer that others count from.
 
 Fields: hw/rtc/mc146818rtc.c (vmstate_rtc), system/cpu-timers.c (vmstate_timers); the bytes that
 the machine keeps in the clock's memory: hw/i386/pc.c (pc_cmos_init), hw/i386/microvm.c
-(microvm_set_rtc); 10.0. Other machines with such a clock leave them zero.
+(microvm_set_rtc). Other machines with such a clock leave them zero. The TOD clock has no
+description, but s390_tod_save in hw/s390x/tod.c: a byte that says whether there is a value, and 9
+bytes of it, of which the last 8 count 4096ths of a microsecond since 1900. All 10.0.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig.devices.tree import Field, number
@@ -25,6 +27,10 @@ _CENTURY: Final = 0x32
 _PM: Final = 0x80
 _KIB: Final = 1024
 _NANOSECONDS: Final = 10**9
+_TOD_LEN: Final = 10
+_TOD_BEGIN: Final = datetime(1900, 1, 1, tzinfo=UTC)
+_TOD_UNITS_PER_US: Final = 4096
+_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
 def facts_of(device: Device) -> tuple[str, Facts] | None:
@@ -38,11 +44,21 @@ def facts_of(device: Device) -> tuple[str, Facts] | None:
         and len(cmos.value) == _CMOS_LEN
     ):
         return _rtc(device, cmos.value)
+    if device.name == "todclock" and device.length == _TOD_LEN:
+        return _tod(device.read())
     ticks, clock = number(tree, "cpu_ticks_offset"), number(tree, "cpu_clock_offset")
     if ticks is not None and clock is not None:
         facts = {"cpu_ticks": ticks, "virtual_clock_ns": clock}
         return f"virtual clock at {clock / _NANOSECONDS:.3f} s", facts
     return None
+
+
+def _tod(data: bytes) -> tuple[str, Facts]:
+    if not data[0]:
+        return "TOD clock without a value", {"present": False}
+    low = int.from_bytes(data[2:], "big")
+    time = (_TOD_BEGIN + timedelta(microseconds=low // _TOD_UNITS_PER_US)).strftime(_FORMAT)
+    return f"TOD clock at {time}", {"present": True, "time": time, "high": data[1], "low": low}
 
 
 def _rtc(device: Device, cmos: bytes) -> tuple[str, Facts]:
@@ -83,13 +99,13 @@ def _time(cmos: bytes) -> str | None:
             value(cmos[2]),
             value(cmos[0]),
             tzinfo=UTC,
-        ).strftime("%Y-%m-%d %H:%M:%S")
+        ).strftime(_FORMAT)
     except ValueError:
         return None
 
 
 def _iso(seconds: int) -> str | None:
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(seconds, UTC).strftime(_FORMAT)
     except (ValueError, OverflowError, OSError):
         return None

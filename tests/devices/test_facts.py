@@ -12,6 +12,7 @@ from qmig.devices.live_facts import live_facts
 from qmig.devices.pci_config import capabilities, msix_vectors
 from qmig.devices.tree import Blob, Field
 from qmig.devices.virtio_names import device_of_pci, feature_names
+from tests.builders import framing, handlers
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES, each_fixture
 from tests.devices.described import decoded, device, field
@@ -124,6 +125,16 @@ def test_the_clock_and_the_memory_that_a_pc_notes(capture_files: CaptureFiles) -
     assert known["memory_1m_to_64m_len"] == 3 << 20  # of a guest with 4 MiB
 
 
+def test_the_clock_of_s390x(capture_files: CaptureFiles, tmp_path: Path) -> None:
+    """The fixture was recorded on a day that the other ones tell of, too."""
+    what, known = facts(capture_files("qemu-10.0-s390x-stopped"), "todclock")
+    assert what == "TOD clock at 2026-11-21 14:18:15"
+    assert (known["high"], known["low"]) == (0, 0xE39DA50D5FC63EE5)
+    none = device(field("data", "buffer", 10), name="todclock")
+    decoded(tmp_path, bytes(10), none, name="todclock")
+    assert facts_of_open(None, tmp_path) == ("TOD clock without a value", {"present": False})
+
+
 @each_fixture
 def test_the_run_state_is_that_of_the_survey(name: str, capture_files: CaptureFiles) -> None:
     with qmig.open_capture(*capture_files(name)) as capture:
@@ -142,6 +153,24 @@ def test_dirty_bitmaps_by_node_and_name(capture_files: CaptureFiles) -> None:
         ("disk0", "bitmap0", 65536, True),
     ]
     assert all(one["complete"] and one["end_addr"] == 1 << 20 for one in bitmaps)
+
+
+def test_storage_attributes_by_their_ranges(tmp_path: Path) -> None:
+    chunks = [(0x1000, b"\5\6"), (0x7000, b"\1")]
+    path = tmp_path / "stream"
+    name = "s390-storage_attributes"
+    path.write_bytes(
+        framing.file_header()
+        + framing.configuration("s390-ccw-virtio-10.0")
+        + framing.section_start(3, name, handlers.storage_attributes(chunks[:1]), version_id=0)
+        + framing.section_end(3, handlers.storage_attributes(chunks[1:], done=True))
+        + framing.end_of_file()
+    )
+    with qmig.open_capture(path) as capture:
+        assert capture.errors == []
+        assert live_facts(capture) == {
+            "storage_attributes": [{"addr": 0x1000, "pages": 2}, {"addr": 0x7000, "pages": 1}]
+        }
 
 
 def test_live_handlers_alone_are_told_of(capture_files: CaptureFiles) -> None:

@@ -9,6 +9,7 @@ import pytest
 import qmig as package
 from qmig.cli.diff import two_captures
 from qmig.cli.guard import UsageError
+from qmig.comparison.ignoring import CLOCKS
 from qmig.comparison.model import Comparison, Outcome, PageState, What
 from qmig.render.report_diff import build_diff_report
 from qmig.render.text_diff import diff_text_lines
@@ -189,6 +190,12 @@ def test_clocks_are_left_out(capture_files: CaptureFiles, tmp_path: Path) -> Non
     done = run_qmig(["diff", "--ignore-clocks", path, later])
     assert done.code == 0
     assert "  ignored   2 differences\n" in done.out
+
+
+def test_the_page_lists_the_clocks() -> None:
+    page = (Path(__file__).parents[2] / "docs/diff.md").read_text()
+    listed = page.partition("those of the type `timer`, and\n\n```\n")[2].partition("\n```")[0]
+    assert listed.splitlines() == list(CLOCKS)
 
 
 def test_long_lists_are_cut_short_in_the_text_alone(tmp_path: Path) -> None:
