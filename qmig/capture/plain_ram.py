@@ -52,6 +52,7 @@ class PlainRam:
     Args:
         file: the file.
         page_size_len: bytes of a target page.
+        pages: name -> number of pages of a block.
         blocks: name -> runs of a block, by first page; what is in none of them is zero.
 
     Attributes:
@@ -60,12 +61,24 @@ class PlainRam:
     """
 
     def __init__(
-        self, file: FileMapping, page_size_len: int, blocks: Mapping[str, list[PlainRun]]
+        self,
+        file: FileMapping,
+        page_size_len: int,
+        pages: Mapping[str, int],
+        blocks: Mapping[str, list[PlainRun]],
     ) -> None:
         self.file = file
         self.page_size_len = page_size_len
+        self._pages = pages
         self._blocks = blocks
         self._firsts = {name: [run.first_page for run in runs] for name, runs in blocks.items()}
+
+    def knows_zeros(self, block: str) -> bool:
+        """Tell whether the capture says of any page of a block that it is zero.
+
+        Where it does, whoever wrote it looked for zeros, so other pages are none.
+        """
+        return sum(run.page_count for run in self._blocks[block]) < self._pages[block]
 
     def runs(self, block: str, first_page: int, behind_page: int) -> Iterator[PlainRun]:
         """Yield what a block has of pages [first_page, behind_page)."""
@@ -110,7 +123,7 @@ def plain_ram(capture: Capture) -> PlainRam | None:
     file = walk.source.mapped()
     if runs is None or file is None or not _within(runs, size, len(file.view)):
         return None
-    return PlainRam(file, size, runs)
+    return PlainRam(file, size, {block.name: block.pages(size) for block in capture.blocks}, runs)
 
 
 def _all_mapped_runs(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig.errors import OutputRefusedError
-from qmig.export.image import writing
 from qmig.migrate.channels import ThreadChannels
 from qmig.migrate.descriptor import buffers_len, output_error
 from qmig.migrate.output import AtomicFile
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from qmig.export.image import Progress
     from qmig.export.missing import Missing
     from qmig.memory import RamBlock
+    from qmig.migrate.channels import Job
 
 MANIFEST_NAME: Final = "manifest.json"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]")
@@ -109,19 +109,19 @@ class BlockFolder:
         """
         name, length = file_name(block), block.used_length
         digest = hashlib.sha256()
-        writers = ThreadChannels(1)
         with AtomicFile(self._draft / name, anonymous=False, durable=False) as out:
             out.reserve(length)
+            hasher = ThreadChannels(1)  # hashing takes longer than writing
             try:
                 for piece in content.contents(block.name, 0, length):
                     if progress is not None:
                         progress(piece.addr)
-                    if piece.runs:
-                        writers.submit(writing(out, piece.runs, 0))
-                    _hash(digest, piece)
-                writers.sync()
+                    hasher.submit(_hashing(digest, piece))
+                    for run in piece.runs:
+                        out.pwritev(run.buffers, run.addr)
+                hasher.sync()
             finally:
-                writers.close()
+                hasher.close()
             out.commit()
         return BlockFile(block, name, digest.hexdigest(), missing)
 
@@ -157,6 +157,10 @@ def check_folder(path: str) -> Path:
         raise output_error(path, "cannot write there", error) from error
     target = check_target(path.rstrip("/") or path)
     return target.folder / target.name
+
+
+def _hashing(digest: Any, piece: Content) -> Job:  # noqa: ANN401  # as below
+    return lambda _channel: lambda: _hash(digest, piece)
 
 
 def _hash(digest: Any, piece: Content) -> None:  # noqa: ANN401  # as below

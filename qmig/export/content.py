@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
-
 UNIT_LEN: Final = 4096
 """What file systems give holes by."""
 
@@ -22,7 +20,7 @@ class Run(NamedTuple):
     """
 
     addr: int
-    buffers: Sequence[Buffer]
+    buffers: Sequence[bytes | memoryview]
 
 
 class Content(NamedTuple):
@@ -31,7 +29,8 @@ class Content(NamedTuple):
     Attributes:
         addr: first byte in the block.
         length: bytes.
-        runs: what is not zero, by address; a unit that is zero is in none of them.
+        runs: what is not zero, by address. Units that are zero are in none of them, but for those
+            that a capture holds as others though it knows of zero pages.
     """
 
     addr: int

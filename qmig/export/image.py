@@ -10,19 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qmig.limits import MIB
-from qmig.migrate.channels import ThreadChannels
 from qmig.migrate.output import AtomicFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from qmig.export.content import ContentSource, Run
-    from qmig.migrate.channels import Write
+    from qmig.export.content import ContentSource
     from qmig.migrate.stream_output import StreamOutput
 
     Progress = Callable[[int], None]
 
-_WRITERS: Final = 1
 _ZEROS: Final = bytes(MIB)
 
 
@@ -100,37 +97,16 @@ def _write_file(
     progress: Progress | None,
 ) -> None:
     out.reserve(length)
-    writers = ThreadChannels(_WRITERS)
-    try:
-        for segment in segments:
-            if isinstance(segment, Literal):
-                out.pwrite(segment.data, segment.offset)
-                continue
-            shift = segment.offset - segment.addr
-            for piece in content.contents(segment.block, segment.addr, segment.length):
-                if progress is not None:
-                    progress(piece.addr + shift)
-                if piece.runs:
-                    writers.submit(writing(out, piece.runs, shift))
-        writers.sync()
-    finally:
-        writers.close()
-
-
-def writing(out: AtomicFile, runs: Sequence[Run], shift: int) -> Callable[[int], Write]:
-    """Return the job of a channel that writes runs of a block to a file.
-
-    Args:
-        out: the file.
-        runs: the runs.
-        shift: what is added to their addresses.
-    """
-
-    def write() -> None:
-        for run in runs:
-            out.pwritev(run.buffers, run.addr + shift)
-
-    return lambda _channel: write
+    for segment in segments:
+        if isinstance(segment, Literal):
+            out.pwrite(segment.data, segment.offset)
+            continue
+        shift = segment.offset - segment.addr
+        for piece in content.contents(segment.block, segment.addr, segment.length):
+            if progress is not None:
+                progress(piece.addr + shift)
+            for run in piece.runs:
+                out.pwritev(run.buffers, run.addr + shift)
 
 
 def _write_stream(

@@ -32,52 +32,50 @@ class PlainContent:
 
     def contents(self, block: str, addr: int, length: int) -> Iterator[Content]:
         """See `ContentSource.contents`; no page is missing, and no payload can be damaged."""
-        size = self._ram.page_size_len
+        size, sparse = self._ram.page_size_len, self._ram.knows_zeros(block)
         end = addr + length
         while addr < end:
             behind = min(end, (addr // _PIECE_LEN + 1) * _PIECE_LEN)
             runs: list[Run] = []
             for plain in self._ram.runs(block, addr // size, -(-behind // size)):
                 self._forget(plain.page_count * size)
-                for first_addr, buffers in self._nonzero(plain):
-                    runs.append(_within(first_addr, buffers, addr, behind))
+                for low, high in [(0, plain.page_count)] if sparse else self._nonzero(plain):
+                    runs.append(self._run(plain, low, high, addr, behind))
             yield Content(addr, behind - addr, runs)
             addr = behind
 
-    def _nonzero(self, plain: PlainRun) -> Iterator[tuple[int, list[memoryview]]]:
-        """Yield pages that are not zero: the address of the first, and all that follow it."""
-        size, stride = self._ram.page_size_len, plain.stride_len
-        memory, view, zero = self._ram.file.memory, self._ram.file.view, self._zero_page
-        places = range(plain.offset, plain.offset + plain.page_count * stride, stride)
-        zeros = [
-            index
-            for index, at in enumerate(places)
-            if memory[at : at + len(_PROBE)] == _PROBE and memory[at : at + size] == zero
-        ]
-        begin = 0
-        for end in (*zeros, plain.page_count):
-            if begin < end:
-                start = places[begin]
-                yield (
-                    (plain.first_page + begin) * size,
-                    [view[start : start + (end - begin) * size]]
-                    if stride == size
-                    else [view[at : at + size] for at in places[begin:end]],
-                )
-            begin = end + 1
+    def _nonzero(self, plain: PlainRun) -> Iterator[tuple[int, int]]:
+        """Yield [low, high) of pages of a run that are not zero and follow one another."""
+        memory, size, zero_page = self._ram.file.memory, self._ram.page_size_len, self._zero_page
+        low = 0
+        for index in range(plain.page_count):
+            at = plain.offset + index * plain.stride_len
+            if memory[at : at + len(_PROBE)] == _PROBE and memory[at : at + size] == zero_page:
+                if low < index:
+                    yield low, index
+                low = index + 1
+        if low < plain.page_count:
+            yield low, plain.page_count
+
+    def _run(self, plain: PlainRun, low: int, high: int, addr: int, end: int) -> Run:
+        """Return pages [low, high) of a run, without what lies outside [addr, end) of a page."""
+        size, stride, view = self._ram.page_size_len, plain.stride_len, self._ram.file.view
+        start = plain.offset + low * stride
+        if stride == size:
+            buffers = [view[start : start + (high - low) * size]]
+        else:
+            places = range(start, plain.offset + high * stride, stride)
+            buffers = [view[at : at + size] for at in places]
+        first_addr = (plain.first_page + low) * size
+        surplus = (plain.first_page + high) * size - end
+        if surplus > 0:
+            buffers[-1] = buffers[-1][:-surplus]
+        if first_addr < addr:
+            buffers[0] = buffers[0][addr - first_addr :]
+        return Run(max(addr, first_addr), buffers)
 
     def _forget(self, length: int) -> None:
         self._seen_len += length
         if self._seen_len >= _FORGET_LEN:
             self._seen_len = 0
             self._ram.file.forget()
-
-
-def _within(addr: int, buffers: list[memoryview], low: int, high: int) -> Run:
-    """Return whole pages as a run, without what lies outside [low, high): parts of a page."""
-    surplus = addr + sum(len(buffer) for buffer in buffers) - high
-    if surplus > 0:
-        buffers[-1] = buffers[-1][:-surplus]
-    if addr < low:
-        buffers[0] = buffers[0][low - addr :]
-    return Run(max(addr, low), buffers)

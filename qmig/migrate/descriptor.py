@@ -35,7 +35,7 @@ _HINTS: Final = {
 }
 
 
-_MOST_BUFFERS: Final = 256  # of one system call, which takes 1024; bounds a copy of the rest
+_MOST_BUFFERS: Final = 1024  # of one system call (IOV_MAX)
 _BYTE_FORMATS: Final = frozenset("bBc")  # others are few and short
 
 
@@ -126,12 +126,12 @@ def pwrite_all(fd: int, view: memoryview, offset: int) -> None:
         offset += written_len
 
 
-def buffers_len(buffers: Iterable[Buffer]) -> int:
-    """Return how many bytes buffers have together."""
-    return sum(memoryview(buffer).nbytes for buffer in buffers)
+def buffers_len(buffers: Iterable[bytes | memoryview]) -> int:
+    """Return how many bytes buffers have together; memory is seen as bytes."""
+    return sum(map(len, buffers))
 
 
-def pwritev_all(fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+def pwritev_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
     """Write the bytes of many buffers one behind the other; return how many that were.
 
     Raises:

@@ -12,8 +12,6 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from qmig.limits import MIB
 from qmig.migrate.descriptor import SharedDescriptor
 from qmig.migrate.draft import path_of
@@ -85,6 +83,8 @@ class DirectWriter:
 
     def _aligned(self, piece: memoryview) -> memoryview:
         """Return the bytes where they are, or a copy in aligned memory of this thread."""
+        import numpy as np  # loaded by whoever has pages to write; not all who write files have
+
         address = np.frombuffer(piece, np.uint8).__array_interface__["data"][0]
         if address % DIRECT_ALIGNMENT == 0:
             return piece

@@ -161,11 +161,11 @@ class AtomicFile:
         start += self._write_direct(self._direct, view[start - offset : end - offset], start)
         self._write(view[start - offset :], start)
 
-    def pwritev(self, buffers: Sequence[Buffer], offset: int) -> None:
+    def pwritev(self, buffers: Sequence[bytes | memoryview], offset: int) -> None:
         """Write the bytes of many buffers one behind the other; never by direct I/O.
 
         Args:
-            buffers: the bytes; no memory is taken for them.
+            buffers: the bytes, views of bytes among them; no memory is taken for them.
             offset: of the first byte.
 
         Raises:
