@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import lzma
+import os
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-from drgn import Object, Program, Type, TypeKind, TypeMember, sizeof
+from drgn import BadDataError, Object, Program, Type, TypeKind, TypeMember, sizeof
 
 _FORMAT: Final = "6.2.0"
 _BANNER: Final = "linux_banner"  # by whose text Volatility knows the kernel
@@ -89,8 +90,8 @@ class SymbolTable:
         symbol: Json = {"address": addr}
         try:
             variable: Object = self._program.variable(name)
-        except LookupError:
-            return symbol  # a function, or from assembly
+        except (LookupError, BadDataError):
+            return symbol  # a function, from assembly, or a constant that drgn cannot read
         if variable.absent_ or variable.address_ == addr:
             symbol["type"] = self._reference(variable.type_)
         if name == _BANNER:
@@ -202,9 +203,10 @@ def write_symbol_table(vmlinux: Path, out: Path) -> None:
         vmlinux: the kernel with its debug symbols.
         out: the file, compressed with xz; it appears when it is complete.
     """
-    partial = out.with_suffix(".partial")
+    table = SymbolTable(vmlinux).as_json()
+    partial = out.with_suffix(f".{os.getpid()}")  # workers may make it at the same time
     with lzma.open(partial, "wt", preset=1) as file:
-        json.dump(SymbolTable(vmlinux).as_json(), file)
+        json.dump(table, file)
     partial.rename(out)
 
 
