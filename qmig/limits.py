@@ -132,3 +132,10 @@ MAX_FIELD_DIFFERENCES: Final = 10_000
 # Ranges of pages of one block that differ and are kept, the others are counted: a guest that ran
 # for a second leaves thousands.
 MAX_DIFFERING_RANGES: Final = 65_536
+
+# Blocks of 4 KiB of what a live section comes to that are held: a guest of 8 GiB on POWER has a hash
+# table of 64 MiB. What has more is compared as the bytes that were sent.
+MAX_LIVE_CONTENT_BLOCKS: Final = 16_384
+
+# How often such a block is touched: six bytes can clear a MiB.
+MAX_LIVE_CONTENT_STEPS: Final = 10_000_000

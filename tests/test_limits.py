@@ -97,6 +97,8 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "MAX_DEVICE_NESTING": "devices/test_decode.py",
     "MAX_FIELD_DIFFERENCES": "diff/test_comparison.py",
     "MAX_DIFFERING_RANGES": "diff/test_comparison.py",
+    "MAX_LIVE_CONTENT_BLOCKS": "diff/test_live_sections.py",
+    "MAX_LIVE_CONTENT_STEPS": "diff/test_live_sections.py",
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.records import PageBatch
 from qmig.capture.sections import is_salvaged
 from qmig.comparison.fields import FieldComparer, fact_differences
+from qmig.comparison.live_content import LiveContent
 from qmig.comparison.model import (
     FieldDifference,
     OnlySection,
@@ -129,10 +130,11 @@ def _keep(difference: SectionDifference, ignored: Ignored, found: Comparison) ->
 
 @dataclass
 class _Digest:
-    """The bytes of a live section without heads and footers, as a digest."""
+    """The bytes of a live section without heads and footers, and what they come to, as digests."""
 
     length: int = 0
     digest: bytes = b""
+    content: bytes | None = None
 
 
 @dataclass
@@ -150,7 +152,7 @@ class _Bodies:
     def compare(self, key: Key, difference: SectionDifference, ignored: Ignored) -> None:
         """Compare all parts of a section as bytes; what they mean is told beside it."""
         mine, theirs = (digests.get(key, _Digest()) for digests in self.digests)
-        if mine == theirs:
+        if mine == theirs or (mine.content is not None and mine.content == theirs.content):
             return
         difference.undecoded = _LIVE
         if ignored.path(difference.path):
@@ -176,6 +178,7 @@ def _digests(capture: Capture) -> dict[Key, _Digest]:
     hashes = {key: sha256() for key in live.values()}
     found = {key: _Digest() for key in live.values()}
     read, current = capture.stream.source.read_at, None
+    contents = {key: LiveContent(read) for key in live.values()}
     for item in capture.records():
         if isinstance(item, PageBatch):
             continue
@@ -186,8 +189,10 @@ def _digests(capture: Capture) -> dict[Key, _Digest]:
             for at in range(item.offset, end, MIB):
                 hashes[current].update(read(at, min(MIB, end - at)))
             found[current].length += item.length
+            contents[current].add(item)
         else:
             current = None
     for key, one in found.items():
         one.digest = hashes[key].digest()
+        one.content = contents[key].digest()
     return found
