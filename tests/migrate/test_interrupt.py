@@ -12,9 +12,12 @@ from qmig.migrate.interrupt import StopOnSignals, StopRequested
 
 
 def send(signum: signal.Signals) -> None:
-    """Send a signal to this process and let Python handle it."""
-    os.kill(os.getpid(), signum)
-    time.sleep(0)
+    """Send a signal to this thread, and let Python handle it before this returns.
+
+    One to the process may be handled later: a kernel may give it to another thread, of which a
+    test run has many, and only `pthread_kill` looks for signals itself.
+    """
+    signal.pthread_kill(threading.get_ident(), signum)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -74,7 +77,9 @@ def test_signal_that_comes_while_handlers_are_restored_is_not_lost(
 
         monkeypatch.setattr(signal, "signal", late)
         stopping.__exit__(None, None, None)
-        time.sleep(0)
+        end = time.monotonic() + 10
+        while not seen and time.monotonic() < end:
+            time.sleep(0.01)
         assert seen == [signal.SIGTERM]
     finally:
         real(signal.SIGTERM, before)
@@ -95,7 +100,7 @@ def test_other_threads_change_nothing() -> None:
 
 def test_main_thread_is_woken_where_it_waits() -> None:
     never = threading.Event()
-    sender = threading.Timer(0.05, send, (signal.SIGTERM,))
+    sender = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
     sender.start()
     begun = time.monotonic()
     with pytest.raises(StopRequested), StopOnSignals():

@@ -62,7 +62,7 @@ def total(found: list[dict[str, Any]], what: str) -> dict[str, int]:
     return {word: sum(one[what].get(word, 0) for one in found) for word in words}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     found = campaigns(tmp_path, KILLS, signal.SIGKILL, signal.SIGKILL)
     outcomes = total(found, "outcomes")
@@ -74,7 +74,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert set(total(found, "left")) <= {"whole"}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_stopped_at_any_moment(tmp_path: Path) -> None:
     found = campaigns(tmp_path, STOPS, signal.SIGTERM, signal.SIGINT)
     for one, signum in zip(found, (signal.SIGTERM, signal.SIGINT), strict=True):
