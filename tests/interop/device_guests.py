@@ -11,6 +11,7 @@ from typing import Any, Final
 from fixtures.recorder.errors import RecordError
 from fixtures.recorder.machine import Machine
 from tests.interop.printed_registers import registers_in, segments_in
+from tests.interop.register_programs import PROGRAM, Program
 from tests.interop.software_tpm import tpm_of
 
 _PLAIN: Final = (
@@ -33,6 +34,7 @@ class DeviceGuest:
         qemu: the release.
         run_until: a virtio device, by its id, whose first queue has been used when the guest is
             stopped; None: it never runs, unless it says something.
+        program: runs until it stays where it ends.
         says: what the guest has written to its serial line, CONSOLE, when it is stopped.
         tells_status: whether `x-query-virtio-status` can be asked: 11.1.3 dies of an assertion in
             `visit_start_struct` when it is.
@@ -42,6 +44,7 @@ class DeviceGuest:
     target: str = "x86_64"
     qemu: str = "10.0"
     run_until: str | None = None
+    program: Program | None = None
     says: str | None = None
     tells_status: bool = True
 
@@ -75,13 +78,20 @@ def disk(directory: Path) -> Path:
     return path
 
 
+def command_line(guest: DeviceGuest) -> tuple[str, ...]:
+    """Return the arguments of the guest's QEMU."""
+    return (*_PLAIN, *guest.arguments, *(guest.program.arguments if guest.program else ()))
+
+
 def recorded(guest: DeviceGuest, binary: Path, directory: Path) -> tuple[Told, Path]:
     """Start a guest, run it where it should, stop it, ask QEMU of it, and save it."""
     disk(directory)
+    if guest.program is not None:
+        (directory / PROGRAM).write_bytes(guest.program.code)
     stream = directory / "stream"
     with (
         tpm_of(guest.arguments, directory),
-        Machine(binary, (*_PLAIN, *guest.arguments), directory) as machine,
+        Machine(binary, command_line(guest), directory) as machine,
     ):
         _run(machine, guest)
         printed = machine.monitor_line("info registers -a")
@@ -104,6 +114,16 @@ def _run(machine: Machine, guest: DeviceGuest) -> None:
         console, says = machine.directory / CONSOLE, guest.says
         machine.execute("cont")
         machine.wait_for(lambda: says in console.read_text(), f"{says!r}", BOOT_SECONDS)
+        machine.execute("stop")
+    elif guest.program is not None:
+        end_addr = guest.program.end_addr
+
+        def ended() -> bool:
+            first = registers_in(machine.monitor_line("info registers -a"))[0]
+            return end_addr in (first.get("pc"), first.get("r15"))
+
+        machine.execute("cont")
+        machine.wait_for(ended, "end of the program", SETTLE_SECONDS)
         machine.execute("stop")
     elif guest.run_until is not None:
         (path,) = (one for one in _virtio_paths(machine) if _id_of(one) == guest.run_until)

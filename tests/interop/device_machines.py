@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from tests.interop.device_guests import DeviceGuest
+from tests.interop.register_programs import AARCH64, ARM_M, RISCV64
 from tests.interop.software_tpm import ARGUMENTS as TPM
 
 _DISK: Final = ("-drive", "file=disk.img,format=raw,if=none,id=d0")
@@ -206,6 +207,7 @@ GUESTS: Final = {
             *("-device", "virtio-net-pci,id=net0,netdev=n0,romfile="),
         ),
         target="aarch64",
+        program=AARCH64,
     ),
     "virt-4": DeviceGuest(
         arguments=(
@@ -217,8 +219,9 @@ GUESTS: Final = {
             *(*TPM, "-device", "tpm-tis-device,tpmdev=tpm0"),
         ),
         target="aarch64",
+        program=AARCH64,
     ),
-    "mps2": DeviceGuest(arguments=("-M", "mps2-an385"), target="arm"),
+    "mps2": DeviceGuest(arguments=("-M", "mps2-an385"), target="arm", program=ARM_M),
     "malta": DeviceGuest(arguments=("-M", "malta", "-m", "64"), target="mips"),
     "riscv64": DeviceGuest(
         arguments=(
@@ -226,6 +229,7 @@ GUESTS: Final = {
             *("-device", "virtio-blk-device,id=blk0,drive=d0"),
         ),
         target="riscv64",
+        program=RISCV64,
     ),
     "s390x": DeviceGuest(
         arguments=(
