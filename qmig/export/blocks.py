@@ -21,11 +21,10 @@ from qmig.migrate.output import AtomicFile
 from qmig.migrate.target import check_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from qmig.export.content import Content, ContentSource
     from qmig.export.image import Progress
-    from qmig.export.missing import Missing
     from qmig.memory import RamBlock
     from qmig.migrate.channels import Job
 
@@ -43,13 +42,11 @@ class BlockFile:
         block: the entry of the block list.
         name: the file's name in the folder.
         sha256: of all its bytes, in hex.
-        missing: ranges that the capture does not hold; holes in the file.
     """
 
     block: RamBlock
     name: str
     sha256: str
-    missing: list[Missing]
 
 
 def file_name(block: RamBlock) -> str:
@@ -91,7 +88,6 @@ class BlockFolder:
         block: RamBlock,
         content: ContentSource,
         *,
-        missing: list[Missing],
         progress: Progress | None = None,
     ) -> BlockFile:
         """Write the file of a block.
@@ -99,7 +95,6 @@ class BlockFolder:
         Args:
             block: the block.
             content: where its memory comes from.
-            missing: what the capture does not hold of it.
             progress: told how many bytes of the block have been dealt with.
 
         Raises:
@@ -123,16 +118,20 @@ class BlockFolder:
             finally:
                 hasher.close()
             out.commit()
-        return BlockFile(block, name, digest.hexdigest(), missing)
+        return BlockFile(block, name, digest.hexdigest())
 
-    def commit(self, manifest: bytes) -> None:
+    def commit(self, manifest: Iterable[bytes]) -> None:
         """Write the manifest and put the folder in its place.
+
+        Args:
+            manifest: its bytes, in pieces.
 
         Raises:
             OutputError: it cannot be put there.
         """
         try:
-            (self._draft / MANIFEST_NAME).write_bytes(manifest)
+            with (self._draft / MANIFEST_NAME).open("xb") as file:
+                file.writelines(manifest)
             self._draft.rename(self._place)
         except OSError as error:
             raise output_error(self.path, "cannot put the folder in its place", error) from error

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from qmig._version import __version__
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.plain_ram import plain_ram
 from qmig.devices.devices import open_devices
@@ -26,6 +24,8 @@ from qmig.export.image import Memory, write_image
 from qmig.export.layout import Given, Layout
 from qmig.export.lime import lime_image
 from qmig.export.machine_layout import guest_layout
+from qmig.export.manifest import manifest_pieces
+from qmig.export.missing import MissingRanges
 from qmig.export.plain_content import PlainContent
 from qmig.export.raw import raw_block, raw_image, raw_range
 from qmig.migrate.open_output import check_stream, open_stream
@@ -40,11 +40,9 @@ if TYPE_CHECKING:
     from qmig.capture.ram_view import Ram
     from qmig.export.content import ContentSource
     from qmig.export.image import Segment
-    from qmig.export.missing import Missing
 
     Progress = Callable[[int, int], None]
 
-MANIFEST_SCHEMA: Final = "qmig.manifest/1"
 MANIFEST_SUFFIX: Final = ".manifest.json"
 
 
@@ -99,7 +97,7 @@ class Extract:
     layout: Layout | None = None
     no_layout: str | None = None
     files: list[BlockFile] = field(default_factory=list)
-    missing: list[Missing] = field(default_factory=list)
+    missing: MissingRanges = field(default_factory=MissingRanges)
     manifest: str | None = None
     cpus: int = 0
     vmcoreinfo: str | None = None
@@ -240,7 +238,7 @@ def _write_file(
             for segment in segments
             if isinstance(segment, Memory)
         ]
-        found.missing = _missing(capture, ranges)
+        _look(capture, ranges, found)
     with AtomicSet(force=options.force, durable=False) as files:
         image: AtomicFile = files.open(out)
         write_image(
@@ -248,19 +246,17 @@ def _write_file(
         )
         if options.holes:
             found.manifest = f"{os.fspath(out)}{MANIFEST_SUFFIX}"
-            files.open(found.manifest).append(manifest_of(found, _page_size_len(capture)))
+            manifest = files.open(found.manifest)
+            for piece in manifest_pieces(found, _page_size_len(capture)):
+                manifest.append(piece)
         files.commit()
 
 
-def _missing(capture: Capture, ranges: Iterable[tuple[str, int, int]]) -> list[Missing]:
-    """Return what a capture does not hold of ranges of blocks: name, first byte, bytes."""
-    from qmig.export.missing import missing_in  # with numpy
-
+def _look(capture: Capture, ranges: Iterable[tuple[str, int, int]], found: Extract) -> None:
+    """Note what a capture does not hold of ranges of blocks: name, first byte, bytes."""
     ram = capture.partial_ram
-    found: list[Missing] = []
     for name, addr, length in ranges:
-        found += missing_in(ram[name], ram.page_size_len, addr, length)
-    return found
+        found.missing.look(ram[name], ram.page_size_len, addr, length)
 
 
 def _page_size_len(capture: Capture) -> int:
@@ -281,74 +277,14 @@ def _write_blocks(
     with BlockFolder(out) as folder:
         for block in blocks:
             before = found.length
-            ranges = [(block.name, 0, block.used_length)] if options.holes else []
+            if options.holes:
+                _look(capture, [(block.name, 0, block.used_length)], found)
             written = folder.write_block(
                 block,
                 content,
-                missing=_missing(capture, ranges) if ranges else [],
                 progress=progress and (lambda done, start=before: progress(start + done, total)),
             )
             found.files.append(written)
-            found.missing += written.missing
             found.length += block.used_length
-        folder.commit(manifest_of(found, _page_size_len(capture)))
+        folder.commit(manifest_pieces(found, _page_size_len(capture)))
     found.manifest = str(Path(out) / MANIFEST_NAME)
-
-
-def manifest_of(found: Extract, page_size_len: int) -> bytes:
-    """Return the manifest: JSON, described in `docs/extract.md`."""
-    document: dict[str, Any] = {
-        "schema": MANIFEST_SCHEMA,
-        "qmig_version": __version__,
-        "format": found.format.value,
-        "page_size": page_size_len,
-        "length": found.length,
-        "files": [
-            {
-                "block": readable(written.block.name),
-                "file": written.name,
-                "length": written.block.used_length,
-                "sha256": written.sha256,
-            }
-            for written in found.files
-        ],
-        "layout": layout_object(found.layout),
-        "missing": [
-            {"block": readable(one.block), "block_addr": one.addr, "length": one.length}
-            for one in found.missing
-        ],
-    }
-    if found.layout is None:
-        document["absent"] = {"layout": readable(found.no_layout or "it was not asked for")}
-    return (json.dumps(document, indent=1) + "\n").encode()
-
-
-def layout_object(layout: Layout | None) -> dict[str, Any] | None:
-    """Return a layout as JSON objects."""
-    if layout is None:
-        return None
-    return {
-        "ranges": [
-            {
-                "start_addr": one.start_addr,
-                "length": one.length,
-                "block": readable(one.block),
-                "block_addr": one.block_addr,
-                "origin": readable(one.origin),
-            }
-            for one in layout.ranges
-        ],
-        "hidden": [
-            {"start_addr": one.start_addr, "length": one.length, "why": one.why}
-            for one in layout.hidden
-        ],
-        "unplaced": [
-            {"block": readable(one.block), "length": one.length, "why": one.why}
-            for one in layout.unplaced
-        ],
-    }
-
-
-def readable(text: str) -> str:
-    """Return text for JSON: bytes that are not UTF-8 become what Python writes for them."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from qmig._version import __version__
-from qmig.export.extract import ExtractFormat, layout_object
+from qmig.export.extract import ExtractFormat
+from qmig.export.manifest import layout_object
 from qmig.render.document import Absent, Document, known, make
 from qmig.render.report import error_object
 from qmig.render.words import pure
@@ -56,10 +58,10 @@ def build_extract_report(
             }
             for written in found.files
         ],
-        "missing_length": sum(one.length for one in found.missing),
+        "missing_length": found.missing.length,
         "missing": [
             {"block": pure(one.block), "block_addr": one.addr, "length": one.length}
-            for one in found.missing[:_MOST_RANGES]
+            for one in islice(found.missing, _MOST_RANGES)
         ],
         "damage": [error_object(error) for error in capture.errors],
     }
