@@ -44,7 +44,9 @@ _LAYERS: Final = {
     Paging.PAE: intel.IntelPAE,
     Paging.TWO_LEVEL: intel.Intel,
 }
+# Options of qmig extract: one that there is here as well, and others.
 _BELOW_4G: Final = re.compile(r"--below-4g\b")
+_OTHERS: Final = re.compile(r"--(place|main-ram|without)\b")
 
 
 class QmigOptions(interfaces.automagic.AutomagicInterface):
@@ -127,11 +129,9 @@ def explained(error: QmigError, path: str) -> str:
     if isinstance(error, StreamError):
         return f"{text}; qmig salvage takes out what is left, and Volatility opens what it writes"
     if isinstance(error, WriterError):
-        text = _BELOW_4G.sub("--qmig-below-4g", text)
-        return (
-            f"{path}: {text}; --place, --main-ram and --without are options of qmig extract, "
-            "whose LiME files Volatility opens"
-        )
+        text = f"{path}: {_BELOW_4G.sub('--qmig-below-4g', text)}"
+        if _OTHERS.search(text):
+            text += "; they are options of qmig extract, whose LiME files Volatility opens"
     return text
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import qmig
 from qmig.volatility.command import PLUGIN_FOLDER
+from qmig.wire.framing import QemuVmSection
 from tests.conftest import CaptureFiles
 from tests.volatility import guest
 
@@ -115,7 +117,23 @@ def test_unknown_layout_says_what_to_give(capture_files: CaptureFiles) -> None:
     (main,) = capture_files("qemu-10.0-dimm")
     line = refused(run(*QMIG_VOL, *QUIET, "-f", main, *SCAN))
     assert "'dimm0'" in line
-    assert "--without are options of qmig extract, whose LiME files Volatility opens" in line
+    assert line.endswith("they are options of qmig extract, whose LiME files Volatility opens")
+
+
+def test_what_was_salvaged_is_read(capture_files: CaptureFiles, tmp_path: Path) -> None:
+    """Its devices are lost, so the user must tell how much RAM lies below 4 GiB."""
+    (whole,) = capture_files("qemu-10.0-file")
+    cut, rest = tmp_path / "cut", tmp_path / "rest"
+    with qmig.open_capture(whole) as capture:
+        ended = next(s for s in capture.stream.sections.rows if s.kind is QemuVmSection.SECTION_END)
+        cut.write_bytes(whole.read_bytes()[: ended.offset + ended.length])
+        below_4g = capture.ram["pc.ram"].used_length
+    qmig.salvage(cut, out=rest)
+    line = refused(run(*QMIG_VOL, *QUIET, "-f", rest, *SCAN))
+    assert line.endswith("give it with --qmig-below-4g BYTES")
+    given = ("--qmig-below-4g", hex(below_4g))
+    done = run(*QMIG_VOL, *QUIET, *given, "-f", rest, *SCAN)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_folder_for_plugins_is_printed() -> None:
