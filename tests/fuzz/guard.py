@@ -38,6 +38,8 @@ _NEVER: Final = frozenset(
      "socket.bind", "ctypes.dlopen", "os.putenv", "exec", "compile"}
 )  # fmt: skip
 
+_OPEN_FILES: Final = "/proc/self/fd/"
+
 
 class ContractBrokenError(AssertionError):
     """The reader did what it must not do with any input."""
@@ -85,6 +87,8 @@ class _Watch:
         if isinstance(folder, int) and folder >= 0:
             name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)  # noqa: PTH115,PTH118  # see above
         name = os.path.abspath(name)  # noqa: PTH100  # see above
+        if name.startswith(_OPEN_FILES):  # a second descriptor of a file that is open
+            name = os.readlink(name)  # noqa: PTH115  # see above
         inside = self.folder is not None and f"{name}{os.sep}".startswith(self.folder)
         if not inside and not _importing():
             self.seen.append(f"{event} {name}")
