@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from qmig.capture.channel_packets import ChannelCounters, Packet
 from qmig.capture.channel_resync import next_packet
+from qmig.capture.ordinary_packets import iter_ordinary
 from qmig.capture.packet_reader import PacketReader
 from qmig.capture.records import Opaque, Record
 from qmig.capture.source import Cursor
@@ -82,8 +83,12 @@ class ChannelWalk(PacketReader):
 
         return UUID(bytes=self.init.uuid) if self.init and any(self.init.uuid) else None
 
-    def items(self) -> Iterator[Record | Packet]:
-        """Yield all bytes as `Record`s; behind those of a packet, the `Packet`."""
+    def items(self, *, briefly: bool = False) -> Iterator[Record | Packet]:
+        """Yield all bytes as `Record`s; behind those of a packet, the `Packet`.
+
+        Args:
+            briefly: leave out the records of packets in which nothing is out of the ordinary.
+        """
         cursor = Cursor(self.source, self.start_offset)
         items: Iterator[Record | Packet] = self._initial_packet(cursor)
         while True:
@@ -101,13 +106,15 @@ class ChannelWalk(PacketReader):
                     yield Opaque(start, end - start, "not read", extent="damage")
                 if following is None:
                     return
+            if briefly:
+                yield from iter_ordinary(self, cursor)
             if cursor.at_end():
                 return
             items = self.packet(cursor)
 
     def _following(self, cursor: Cursor) -> int | None:
         """Move behind damage, to where the walk can go on, and return that; None: nowhere."""
-        if not self._resync or self.index < 0 or len(self.errors) >= MAX_DAMAGED_PLACES:
+        if not self.resync or self.index < 0 or len(self.errors) >= MAX_DAMAGED_PLACES:
             return None
         following = next_packet(self.source, max(self.end_offset, self.packet_offset + 1))
         if following is not None:
@@ -121,7 +128,7 @@ class ChannelWalk(PacketReader):
 
     def packets(self) -> Iterator[Packet]:
         """Yield the packets alone."""
-        for item in self.items():
+        for item in self.items(briefly=True):
             if isinstance(item, Packet):
                 yield item
 
@@ -144,7 +151,7 @@ class ChannelWalk(PacketReader):
                 fault=Fault.CHANNEL_VERSION,
                 version=version,
             )
-            if not self._resync:
+            if not self.resync:
                 raise wrong
             self.errors.append(wrong)  # the rest is as it must be
         yield Record(start, cursor.offset - start, "multifd initial packet", self.init)

@@ -40,6 +40,19 @@ class Packet:
     next_packet_size: int | None
     payload_offset: int
     payload_len: int
+    _run: range = field(default=range(0), init=False, repr=False, compare=False)
+
+    def page_run(self, page_size_len: int) -> range:
+        """Return the offsets of all pages in ascending order; empty where they are not one run.
+
+        Nearly all packets carry one run, in whatever order: zero pages stand behind the others.
+        """
+        if self._run.step != page_size_len:
+            addrs = sorted(self.normal_pages + self.zero_pages)
+            first = addrs[0] if addrs else 0
+            run = range(first, first + len(addrs) * page_size_len, page_size_len)
+            self._run = run if addrs == list(run) else range(0, 0, page_size_len)
+        return self._run
 
     @property
     def sync(self) -> bool:
@@ -121,3 +134,8 @@ class ChannelCounters:
             self.empty_packets += 1
         if has_pages:
             self.last_pages = (packet.block, packet.normal_pages)
+
+
+def block_name(field_bytes: bytes) -> str:
+    """Return the name before the NUL; what stands behind is left over from longer names."""
+    return field_bytes.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from qmig.capture.channel_packets import ChannelCounters, Packet
+from qmig.capture.channel_packets import ChannelCounters, Packet, block_name
 from qmig.capture.channel_resync import begins_packet, next_packet, packet_page_size
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.records import Record
@@ -63,6 +63,7 @@ class PacketReader:
         page_size_len: bytes of a target page; None where no packet tells.
         counters: counts so far.
         errors: all that is wrong so far.
+        resync: as given.
         index: of the packet that is being read, those that are damaged counted; -1 before.
         packet_offset: where that begins.
     """
@@ -84,7 +85,7 @@ class PacketReader:
         self.index = -1
         self.packet_offset = 0
         self._packet_type = packet_type
-        self._resync = resync
+        self.resync = resync
 
     @property
     def channel_id(self) -> int | None:
@@ -202,7 +203,7 @@ class PacketReader:
                 start,
                 header.flags,
                 header.packet_num,
-                _name(header.ramblock),
+                block_name(header.ramblock),
                 normal,
                 (),
                 size,
@@ -233,7 +234,7 @@ class PacketReader:
                 start,
                 fields.flags,
                 fields.packet_num,
-                _name(fields.ramblock),
+                block_name(fields.ramblock),
                 pages[:split],
                 pages[split : split + fields.zero_pages],
                 fields.pages_alloc,
@@ -277,7 +278,7 @@ class PacketReader:
         method = fields.flags & COMPRESSION_MASK
         if method == MultifdCompression.NOCOMP:
             plain_len = normal * (self.page_size_len or 0)
-            if self._resync and plain_len != told and any(self.counters.methods):
+            if self.resync and plain_len != told and any(self.counters.methods):
                 raise self._method_changed(method, start)
             return plain_len
         if told > MAX_PACKET_PAYLOAD_LEN:
@@ -329,7 +330,7 @@ class PacketReader:
                 start,
                 header.flags,
                 None,
-                _name(header.idstr),
+                block_name(header.idstr),
                 (),
                 (),
                 None,
@@ -348,7 +349,7 @@ class PacketReader:
     def _finish(self, cursor: Cursor, packet: Packet) -> Iterator[Record | Packet]:
         """Move over the payload, count, and yield the packet behind its last record."""
         start = cursor.offset
-        if self._resync and packet.payload_len:
+        if self.resync and packet.payload_len:
             self._check_size(packet)
         cursor.skip(packet.payload_len, what=self._what(), field="payload")
         if packet.payload_len:
@@ -378,8 +379,3 @@ class PacketReader:
             fault=Fault.PACKET_SIZE,
             magic=int.from_bytes(head[:4], "big"),
         )
-
-
-def _name(field_bytes: bytes) -> str:
-    """Return the name before the NUL; what stands behind is left over from longer names."""
-    return field_bytes.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")

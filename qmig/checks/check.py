@@ -50,7 +50,9 @@ class Check:
     resumed it, then channel after channel by id. It must hold no more than a bounded memory.
 
     Attributes:
-        RECORDS: names of the records (`Record.name`) that `record` is called with.
+        RECORDS: names of the records (`Record.name`) that `record` is called with. Those of a
+            multifd packet are not made for it where nothing about the packet is out of the
+            ordinary: `packet` has it all.
     """
 
     RECORDS: ClassVar[frozenset[str]] = frozenset()

@@ -178,7 +178,7 @@ class Judge:
         on_record, on_packet = self._on_record, self._on_packet
         # What comes once is counted at once; other channels are when it matters.
         blocks = {} if container.source.seekable else self._block_indexes()
-        for item in walk.items():
+        for item in walk.items(briefly=True):
             if isinstance(item, Packet):
                 if blocks:
                     self._count(walk, item, blocks)

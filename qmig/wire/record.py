@@ -263,10 +263,25 @@ def fast_struct(record: type[WireRecord]) -> struct.Struct:
     Raises:
         TypeError: the record has a field that `struct` cannot express in this byte order.
     """
+    return field_struct(record, *record.DOCS)
+
+
+def field_struct(record: type[WireRecord], *names: str) -> struct.Struct:
+    """Return a `struct.Struct` of some fields of a record, which steps over the others.
+
+    Args:
+        record: a record of fixed length.
+        names: integers and bytes, in any order; they are unpacked in that of the record.
+
+    Raises:
+        TypeError: `struct` cannot express one of them in this byte order.
+    """
     code = [">"]
     for renamed in record.SCHEMA.subcons:
         subcon = plain(renamed)
-        if isinstance(subcon, FormatField) and subcon.fmtstr[0] == ">":
+        if renamed.name not in names:
+            code.append(f"{subcon.sizeof()}x")
+        elif isinstance(subcon, FormatField) and subcon.fmtstr[0] == ">":
             code.append(subcon.fmtstr[1])
         elif isinstance(subcon, Bytes):
             code.append(f"{subcon.sizeof()}s")

@@ -14,6 +14,7 @@ from qmig.wire.record import (
     WireRecord,
     dtype_of,
     fast_struct,
+    field_struct,
     field_table,
     fixed_len,
     has_counted,
@@ -100,6 +101,19 @@ def test_fast_struct_agrees_with_the_schema(triple: Triple) -> None:
     assert fast.size == triple.size
     assert fast.unpack(triple.raw) == tuple(triple.values.values())
     assert fast.pack(*triple.values.values()) == triple.raw
+
+
+@each_fixed
+def test_field_struct_takes_the_fields_asked_for(triple: Triple) -> None:
+    values = {name: value for name, value in triple.values.items() if not isinstance(value, list)}
+    chosen = {name: value for at, (name, value) in enumerate(values.items()) if at % 2 == 0}
+    if any(getattr(subcon_of(triple.record, n), "fmtstr", ">")[0] == "<" for n in chosen):
+        with pytest.raises(TypeError, match=triple.record.__name__):
+            field_struct(triple.record, *chosen)
+        return
+    fields = field_struct(triple.record, *chosen)
+    assert fields.size == triple.size
+    assert fields.unpack(triple.raw) == tuple(chosen.values())
 
 
 def test_both_kinds_of_record_occur() -> None:
