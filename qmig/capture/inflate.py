@@ -11,6 +11,7 @@ from qmig.errors import MalformedStreamError
 from qmig.faults import Fault
 from qmig.limits import MAX_ZSTD_WINDOW_LEN, MIB
 from qmig.pages.zstd_blocks import BLOCK_MAX_LEN, ZstdBlockScanner, ZstdFrameError
+from qmig.wire.multifd import MULTIFD_PACKET_SIZE
 from qmig.wire.multifd_flags import MultifdCompression
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ class _ZstdStream:
         import zstandard
 
         decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_LEN)
-        self._inner: Any = decompressor.decompressobj(read_across_frames=True)
+        # A packet in one piece: each piece costs Python's lock, which a walk may hold.
+        self._inner: Any = decompressor.decompressobj(
+            write_size=MULTIFD_PACKET_SIZE, read_across_frames=True
+        )
         self._error = zstandard.ZstdError
         self._scanner = ZstdBlockScanner()
 

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.capture.inflate import SAYS_TOO_FEW, PayloadError, decoder_of
 from qmig.capture.source import FileSource
+from qmig.limits import MIB
 
 if TYPE_CHECKING:
     from qmig.capture.channel import ChannelWalk, Packet
     from qmig.capture.container import Container
 
 _WAITING: Final = 16  # packets with their payloads, of at most MAX_PACKET_PAYLOAD_LEN each
-# Packets whose payloads are read when it is their turn, 5 KiB each. So many that the walk can come
-# to the next channel meanwhile, and two are decompressed at once.
-_WAITING_TO_BE_READ: Final = 2048
+# Packets whose payloads are read when it is their turn, 5 KiB each, are handed over by the batch.
+# So many that the walk can come to the next channel meanwhile, and two are decompressed at once.
+_BATCH: Final = 32
+_BATCHES: Final = 64
+# Memory given back to the system after each payload would be cleared again for the next one. The
+# allocator of glibc keeps what is smaller than the largest piece that was ever given back.
+_KEPT_LEN: Final = 16 * MIB
 
 
 class Broken(NamedTuple):
@@ -61,16 +66,20 @@ class Inflating:
         self._decoder = decoder_of(method)
         # What comes once only is read by the walk, which has it at hand.
         self._read_later = isinstance(walk.source, FileSource)
-        self._jobs: queue.Queue[tuple[Packet, int, bytes] | None]
-        self._jobs = queue.Queue(_WAITING_TO_BE_READ if self._read_later else _WAITING)
+        self._jobs: queue.Queue[list[tuple[Packet, int, bytes]] | None]
+        self._jobs = queue.Queue(_BATCHES if self._read_later else _WAITING)
+        self._batch: list[tuple[Packet, int, bytes]] = []
         self._error: BaseException | None = None
+        bytes(_KEPT_LEN)  # given back at once, and never touched
         self._thread = threading.Thread(target=self._work, name="qmig-inflate", daemon=True)
         self._thread.start()
 
     def submit(self, packet: Packet, plain_len: int) -> None:
         """Give the next packet; waits while too many are waiting."""
         data = b"" if self._read_later else self._read(packet)
-        self._jobs.put((packet, plain_len, data))
+        self._batch.append((packet, plain_len, data))
+        if len(self._batch) >= _BATCH or not self._read_later:
+            self._hand_over()
 
     def finish(self) -> None:
         """Wait for all packets.
@@ -78,22 +87,27 @@ class Inflating:
         Raises:
             SourceError: the file could not be read.
         """
+        self._hand_over()
         self._jobs.put(None)
         self._thread.join()
         if self._error is not None:
             raise self._error
 
+    def _hand_over(self) -> None:
+        self._jobs.put(self._batch)
+        self._batch = []
+
     def _read(self, packet: Packet) -> bytes:
         return self._source.read_at(packet.payload_offset, packet.payload_len)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if self.broken is None and self._error is None:
-                packet, plain_len, data = job
-                try:
-                    self.broken = self._inflated(packet, plain_len, data or self._read(packet))
-                except BaseException as error:  # raised again by `finish`
-                    self._error = error
+        while (batch := self._jobs.get()) is not None:
+            try:
+                for packet, plain_len, data in batch:
+                    if self.broken is None and self._error is None:
+                        self.broken = self._inflated(packet, plain_len, data or self._read(packet))
+            except BaseException as error:  # raised again by `finish`
+                self._error = error
 
     def _inflated(self, packet: Packet, plain_len: int, data: bytes) -> Broken | None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from qmig.memory import PageRun, RamBlock
 
 NO_NUMBER: Final = (1 << 64) - 1  # of a packet with device state
+_FEW_RUNS: Final = 50_000  # are compared in less time than numpy takes to be imported
 _KEYS: Final = 1 << 62  # epoch and page are compared as one number
 MAIN: Final = 0xFFFF  # the main stream among the connections; channels count from 0
 
@@ -123,7 +125,9 @@ class PageLog:
     def add_packet(self, connection: int, epoch: int, index: int, packet: Packet) -> None:
         """Add the pages of a packet; pages outside their block are left out."""
         base, pages = self._bases.get(packet.block, (0, 0))
-        for first, count in _runs(packet.normal_pages + packet.zero_pages, self._size):
+        run = packet.page_run(self._size)
+        runs = [(run[0] // self._size, len(run))] if run else _runs(packet, self._size)
+        for first, count in runs:
             if first + count <= pages:
                 self._add(epoch, base + first, count, connection, index)
 
@@ -150,6 +154,9 @@ class PageLog:
         Args:
             main: whether the main stream's pages count.
         """
+        few = len(self._columns["page"]) <= _FEW_RUNS
+        if few and not self._any_twice(main=main):
+            return
         import numpy as np
 
         columns: dict[str, np.ndarray[Any, Any]] = {
@@ -171,19 +178,25 @@ class PageLog:
             epoch, page = divmod(int(start[at]), self._total)
             yield Repeat(epoch, page, self._origin(one), self._origin(other))
 
+    def _any_twice(self, *, main: bool) -> bool:
+        """Tell whether any page comes twice in an epoch, without the import of numpy."""
+        columns = self._columns
+        rows = zip(*(columns[n] for n in ("epoch", "page", "count", "connection")), strict=True)
+        keys = sorted(
+            (epoch * self._total + page, count)
+            for epoch, page, count, connection in rows
+            if main or connection != MAIN
+        )
+        return any(start + count > following for (start, count), (following, _) in pairwise(keys))
+
     def _origin(self, run: int) -> tuple[int, int]:
         return self._columns["connection"][run], self._columns["packet"][run]
 
 
-def _runs(addrs: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
-    """Yield first page and count of the pages at some offsets, ascending."""
-    ordered = sorted(addrs)
-    dense = ordered and ordered[-1] - ordered[0] == (len(ordered) - 1) * size
-    if dense and len(set(ordered)) == len(ordered):
-        yield ordered[0] // size, len(ordered)  # nearly always: all in one run
-        return
+def _runs(packet: Packet, size: int) -> Iterator[tuple[int, int]]:
+    """Yield first page and count of each run of a packet's pages, ascending."""
     first = last = -2
-    for addr in ordered:
+    for addr in sorted(packet.normal_pages + packet.zero_pages):
         page = addr // size
         if page == last + 1:
             last = page

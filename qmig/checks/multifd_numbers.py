@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-import numpy as np
+from heapq import merge
+from operator import eq
+from typing import TYPE_CHECKING, Any, Final
 
 from qmig.checks.multifd_log import NO_NUMBER, ChannelLog
 from qmig.checks.multifd_packet_checks import name_of
@@ -13,6 +13,8 @@ from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from qmig.checks.check import Context
 
@@ -29,8 +31,10 @@ def judge_numbers(context: Context, logs: Sequence[ChannelLog]) -> None:
     syncs = sum(count.syncs for count in counts)
     ids = sorted(log.walk.channel_id or 0 for log in logs)
     bare = syncs > 0 and sum(count.syncs_alloc_zero for count in counts) == syncs
-    if not bare or ids != list(range(len(logs))):
+    if not bare or ids != list(range(len(logs))) or _as_they_must_be(logs):
         return
+    import numpy as np  # slow to import
+
     numbers = np.concatenate([np.frombuffer(log.numbers, np.uint64) for log in logs])
     log_of = np.repeat(np.arange(len(logs)), [len(log.numbers) for log in logs])
     index_of = np.concatenate([np.arange(len(log.numbers)) for log in logs])
@@ -54,7 +58,16 @@ def judge_numbers(context: Context, logs: Sequence[ChannelLog]) -> None:
         _gaps(context, logs, order, ordered, log_of, index_of)
 
 
+def _as_they_must_be(logs: Sequence[ChannelLog]) -> bool:
+    """Tell whether the channels share the numbers from 0 on, each its own in ascending order."""
+    columns = [log.numbers for log in logs]
+    # Merging keeps the order of each.
+    return all(map(eq, merge(*columns), range(sum(map(len, columns)))))
+
+
 def _going_back(context: Context, logs: Sequence[ChannelLog]) -> None:
+    import numpy as np
+
     for log in logs:
         numbers = np.frombuffer(log.numbers, np.uint64)
         places = np.flatnonzero(numbers != NO_NUMBER)
@@ -73,11 +86,13 @@ def _going_back(context: Context, logs: Sequence[ChannelLog]) -> None:
 def _gaps(
     context: Context,
     logs: Sequence[ChannelLog],
-    order: np.ndarray[tuple[int], np.dtype[np.int64]],
-    ordered: np.ndarray[tuple[int], np.dtype[np.uint64]],
-    log_of: np.ndarray[tuple[int], np.dtype[np.int64]],
-    index_of: np.ndarray[tuple[int], np.dtype[np.int64]],
+    order: np.ndarray[Any, np.dtype[np.int64]],
+    ordered: np.ndarray[Any, np.dtype[np.uint64]],
+    log_of: np.ndarray[Any, np.dtype[np.int64]],
+    index_of: np.ndarray[Any, np.dtype[np.int64]],
 ) -> None:
+    import numpy as np
+
     before = np.concatenate([np.array([-1]), ordered[:-1].astype(np.int64)])
     for at in np.flatnonzero(ordered.astype(np.int64) - before > 1).tolist():
         behind = int(order[at])

@@ -62,6 +62,8 @@ class PacketCheck(Check):
     def _counts(self, container: Container, walk: ChannelWalk, packet: Packet) -> None:
         alloc = packet.pages_alloc or 0
         normal, zero = len(packet.normal_pages), len(packet.zero_pages)
+        if normal + zero <= alloc:
+            return
         for rule_id, name, count, most in (
             ("QM316", "normal_pages", normal, alloc),
             ("QM317", "zero_pages", zero, max(0, alloc - normal)),
@@ -148,8 +150,11 @@ class PacketCheck(Check):
             )
             return
         size = walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
-        addrs = packet.normal_pages + packet.zero_pages
         most = block.used_length - size
+        run = packet.page_run(size)
+        if run and run[-1] <= most and not run[0] & (size - 1):
+            return
+        addrs = packet.normal_pages + packet.zero_pages
         if max(addrs) > most:
             at = next(at for at, addr in enumerate(addrs) if addr > most)
             self._offset("QM319", container, walk, packet, at, f"at most 0x{max(0, most):x}", block)

@@ -62,9 +62,9 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     ChannelSetCheck,
     PacketCheck,
     DeviceStateCheck,
-    PayloadCheck,
     SetCheck,
     ContainerCheck,
+    PayloadCheck,  # last: the others look back while payloads are still decompressed
 )
 
 _OF_FAULT: Final[Mapping[Fault, Rule]] = {
