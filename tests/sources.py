@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from qmig.capture.source import ForwardSource, Source
+from qmig.capture.forward_source import ForwardSource
+from qmig.capture.source import Source
 
 
 class BytesSource(Source):

@@ -22,7 +22,7 @@ from qmig.capture.kinds import (
     looks_like_stream,
     may_hide_stream,
 )
-from qmig.capture.source import Cursor, FileSource, ForwardSource, Source, iter_file, source_name
+from qmig.capture.source import Cursor, FileSource, Source, source_name
 from qmig.errors import (
     LimitExceededError,
     MalformedStreamError,
@@ -162,6 +162,8 @@ def open_container(
     name = source_name(path)
     outer: Source
     if name == "standard input":
+        from qmig.capture.forward_source import ForwardSource, iter_file
+
         outer = ForwardSource(iter_file(sys.stdin.buffer), name=name, keep_all=keep_all)
     else:
         outer = FileSource(path)
@@ -213,6 +215,7 @@ def _role_without_magic(head: bytes) -> Role | None:
 
 def _decompress(container: Container, codec: str, *, keep_all: bool) -> None:
     from qmig.capture.decompress import iter_plain
+    from qmig.capture.forward_source import ForwardSource
 
     inner = container.source
     container.layers.append(codec)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qmig.capture.channel import ChannelWalk, Packet
+from qmig.capture.forward_source import ForwardSource
 from qmig.capture.inflate import WHOLE_PACKET, CompressedPayload, iter_inflated
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
-from qmig.capture.source import ForwardSource
 from qmig.errors import MalformedStreamError, StreamError, UnsupportedStreamError
 from qmig.faults import Fault
 from qmig.memory import PageKind, PageRun

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from qmig.capture.channel import ChannelWalk, Packet
+from qmig.capture.forward_source import ForwardSource
 from qmig.capture.records import Record
-from qmig.capture.source import FileSource, ForwardSource, Source
+from qmig.capture.source import FileSource, Source
 from qmig.errors import StreamError, TruncatedStreamError
 from qmig.faults import Fault
 from tests.builders import multifd

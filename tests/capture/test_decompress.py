@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from qmig.capture.decompress import iter_plain
-from qmig.capture.source import ForwardSource
+from qmig.capture.forward_source import ForwardSource
 from qmig.errors import LimitExceededError, MalformedStreamError, StreamError
 from qmig.limits import MAX_LZOP_BLOCK_LEN
 from tests.sources import BytesSource, forward_source

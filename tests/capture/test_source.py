@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmig.capture import source as source_module
-from qmig.capture.source import Cursor, FileSource, ForwardSource, iter_file, iter_source
+from qmig.capture import forward_source as forward_module
+from qmig.capture.forward_source import ForwardSource, iter_file
+from qmig.capture.source import Cursor, FileSource
 from qmig.errors import MalformedStreamError, SourceError, StreamError, TruncatedStreamError
 from tests.sources import BytesSource, forward_source
 
@@ -134,7 +135,7 @@ def test_what_failed_ends_the_data_and_is_kept() -> None:
 def test_kept_bytes_move_to_a_file_and_stay_the_same(
     steps: list[tuple[str, int, int]], limit: int, zeros: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source_module, "RETAINED_IN_MEMORY_LEN", limit)
+    monkeypatch.setattr(forward_module, "RETAINED_IN_MEMORY_LEN", limit)
     data = DATA[:500] + bytes(zeros) + DATA[500:2000]
     source = forward_source(data, 64)
     released = 0
@@ -151,7 +152,7 @@ def test_kept_bytes_move_to_a_file_and_stay_the_same(
 
 
 def test_long_zeros_in_a_kept_pipe_become_holes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "RETAINED_IN_MEMORY_LEN", 1000)
+    monkeypatch.setattr(forward_module, "RETAINED_IN_MEMORY_LEN", 1000)
     pieces = [b"head" * 1000, *([bytes(1 << 20)] * 64), b"tail"]
     with ForwardSource(iter(pieces), name="pipe", keep_all=True) as source:
         end = 4000 + (64 << 20) + 4
@@ -225,4 +226,3 @@ def test_what_a_real_pipe_gives_is_read(tmp_path: Path) -> None:
         os.write(write_end, b"more")
         os.close(write_end)
         assert list(pieces) == [b"more"]
-    assert b"".join(iter_source(BytesSource(DATA), 100)) == DATA[100:]
