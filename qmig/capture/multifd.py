@@ -8,6 +8,7 @@ up to 8.0, and later with multifd-flush-after-each-section, the destination sync
 
 from __future__ import annotations
 
+from operator import sub
 from typing import TYPE_CHECKING
 
 from qmig.capture.channel import ChannelWalk, Packet
@@ -134,6 +135,9 @@ class ChannelPages:
             )
         size = self.walk.page_size_len or DEFAULT_PAGE_SIZE_LEN
         most = block.used_length - size
+        run = packet.page_run(size)
+        if run and run[-1] <= most and run[0] % size == 0:
+            return block
         for addr in (*packet.normal_pages, *packet.zero_pages):
             if addr > most or addr % size:
                 raise MalformedStreamError(
@@ -199,10 +203,12 @@ def adjacent(addrs: Sequence[int], size: int) -> Iterator[tuple[int, int, int]]:
         addrs: offsets in the block, as a packet has them.
         size: bytes of a page.
     """
+    steps = list(map(sub, addrs[1:], addrs))
     at = 0
-    while at < len(addrs):
-        end = at + 1
-        while end < len(addrs) and addrs[end] == addrs[end - 1] + size:
-            end += 1
-        yield addrs[at] // size, end - at, at
-        at = end
+    if steps.count(size) < len(steps):
+        for end, step in enumerate(steps, start=1):
+            if step != size:
+                yield addrs[at] // size, end - at, at
+                at = end
+    if addrs:
+        yield addrs[at] // size, len(addrs) - at, at

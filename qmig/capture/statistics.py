@@ -91,18 +91,28 @@ class RamStatistics:
         self._seen: dict[int, SeenPages] = {}
 
     def add(self, runs: Iterable[PageRun]) -> None:
-        """Count runs."""
-        pages, wire, resent = self._pages, self._wire, self._resent
+        """Count runs; it is cheapest where they come in ascending order."""
+        pages, wire = self._pages, self._wire
+        block_before, start, end = -1, 0, 0  # of runs that follow one another
         for block, kind, first_page, count, _, stride_len, _ in runs:
             key = (block, kind)
             pages[key] = pages.get(key, 0) + count
             wire[block] = wire.get(block, 0) + count * stride_len
-            seen = self._seen.get(block)
-            if seen is None:
-                seen = self._seen[block] = SeenPages()
-            again = seen.add(first_page, count)
-            if again:
-                resent[block] = resent.get(block, 0) + again
+            if first_page != end or block != block_before:
+                if end > start:
+                    self._see(block_before, start, end)
+                block_before, start = block, first_page
+            end = first_page + count
+        if end > start:
+            self._see(block_before, start, end)
+
+    def _see(self, block: int, start: int, end: int) -> None:
+        seen = self._seen.get(block)
+        if seen is None:
+            seen = self._seen[block] = SeenPages()
+        again = seen.add(start, end - start)
+        if again:
+            self._resent[block] = self._resent.get(block, 0) + again
 
     def block(self, index: int) -> BlockStatistics:
         """Return the counts of one block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self
 
 from qmig.capture.records import PageBatch, Record
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from qmig.capture.preempt import PreemptWalk
     from qmig.errors import StreamError
 
+_FIRST_PAGE: Final = attrgetter("first_page")
 _MOST_FOREIGN: Final = 4  # vmdescriptions of other streams behind this one that are passed over
 
 
@@ -158,7 +160,8 @@ class Survey:
             return Channel(container, walk, walk.error)
         pages = ChannelPages(walk, self.walk.blocks)
         for *_, runs in pages.runs():
-            self.statistics.add(runs)
+            # Zero pages stand behind the others; in their places both are one run nearly always.
+            self.statistics.add(sorted(runs, key=_FIRST_PAGE))
             if self._progress is not None:
                 self._progress(container, walk.end_offset)
         return Channel(container, walk, pages.error)

@@ -1,13 +1,16 @@
 """Channels of every generation, reassembled by epochs; what is missing is told."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import qmig
 from qmig.capture.channel import ChannelWalk
+from qmig.capture.multifd import adjacent
 from qmig.capture.remarks import remarks
 from qmig.errors import (
     LimitExceededError,
@@ -62,6 +65,15 @@ def test_ram_is_that_of_the_guest(name: str, method: str, tmp_path: Path) -> Non
         assert [channel.walk.channel_id for channel in capture.channels] == [0, 1, 2]
         assert name.split("-")[0] in capture.releases
         assert len(capture.releases) < 16
+
+
+@given(st.lists(st.integers(0, 6).map(lambda page: page * 4096), max_size=10))
+def test_adjacent_pages_are_runs_that_cannot_be_longer(addrs: list[int]) -> None:
+    runs = list(adjacent(addrs, 4096))
+    pages = [page for first, count, _ in runs for page in range(first, first + count)]
+    assert [page * 4096 for page in pages] == addrs
+    assert [at for *_, at in runs] == [sum(r[1] for r in runs[:n]) for n in range(len(runs))]
+    assert all(one[0] + one[1] != other[0] for one, other in pairwise(runs))
 
 
 def test_every_generation_is_built() -> None:

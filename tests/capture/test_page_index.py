@@ -139,6 +139,29 @@ def test_seen_pages_give_up_where_they_are_too_scattered(monkeypatch: pytest.Mon
     assert seen.add(100, 1) == 0
 
 
+BLOCK_AND_PAGES = st.tuples(st.integers(0, 1), st.integers(0, 30), st.integers(1, 4))
+
+
+@given(st.lists(st.lists(BLOCK_AND_PAGES, max_size=8), max_size=6))
+def test_resent_pages_are_counted_however_runs_follow_one_another(
+    batches: list[list[tuple[int, int, int]]],
+) -> None:
+    statistics_ = RamStatistics()
+    sent: list[tuple[int, int]] = []
+    for batch in batches:
+        statistics_.add(
+            PageRun(block, PageKind.ZERO, first, count, 8, 9, 1) for block, first, count in batch
+        )
+        sent += [(block, first + at) for block, first, count in batch for at in range(count)]
+    for block in (0, 1):
+        pages = [page for at, page in sent if at == block]
+        counts = statistics_.block(block)
+        assert counts.seen_pages == len(set(pages))
+        assert counts.resent_pages == len(pages) - len(set(pages))
+        assert sum(counts.pages.values()) == len(pages)
+        assert counts.wire_len == 9 * len(pages)
+
+
 def test_statistics_count_by_block_and_kind() -> None:
     statistics_ = RamStatistics()
     zero = PageRun(1, PageKind.ZERO, 0, 10, 8, 9, 1)
