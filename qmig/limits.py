@@ -120,6 +120,11 @@ MAX_DEVICE_NUMBERS_LEN: Final = 16 * MIB
 # Structs in structs, subsections in subsections: QEMU's own go eight deep.
 MAX_DEVICE_NESTING: Final = 64
 
+# Bytes of a virtio device's state that is taken apart, in which subsections are searched for: 45 KiB
+# and what the device has of its own, 48 KiB for each request that waits. What has more, as the state
+# of another process (virtio-fs), stays one piece.
+MAX_VIRTIO_STATE_LEN: Final = 16 * MIB
+
 # Bytes of device sections that are kept until the vmdescription behind them is read. A machine with
 # 255 vCPUs and 30 devices has 5 MiB; a virtio-gpu with its resources has more, and is not looked
 # at.

@@ -95,6 +95,7 @@ ELSEWHERE: Final[Mapping[str, str]] = {
     "MAX_JUDGED_PAGE_RUNS": "checks/test_multifd_limits.py",
     "MAX_DEVICE_FIELDS": "devices/test_decode.py",
     "MAX_DEVICE_NESTING": "devices/test_decode.py",
+    "MAX_VIRTIO_STATE_LEN": "devices/test_virtio_state.py",
     "MAX_FIELD_DIFFERENCES": "diff/test_comparison.py",
     "MAX_DIFFERING_RANGES": "diff/test_comparison.py",
     "MAX_LIVE_CONTENT_BLOCKS": "diff/test_live_sections.py",

@@ -8,6 +8,7 @@ from qmig.devices.pci_config import capabilities, decode_config, decode_msix, ms
 from qmig.devices.record_fields import add_array, add_record, add_struct
 from qmig.devices.tree import ARRAY, DERIVED, STRUCT, SUBSECTION, Field, Group
 from qmig.errors import StreamError
+from qmig.limits import MAX_VIRTIO_STATE_LEN
 from qmig.wire.framing import SubsectionHead
 from qmig.wire.gate import read_record
 from qmig.wire.pci import (
@@ -66,6 +67,8 @@ DEVICE_STATE: Final = "device_state"
 QUEUES: Final = "vq"
 _PREFIX: Final = b"virtio/"
 _MARK: Final = 5
+_NAME_AT: Final = 2
+_VERSION_LEN: Final = 4
 _MAX_CONFIG_LEN: Final = 65536
 _MAX_SUBCHANNEL_LEN: Final = 1024
 _INDICATORS: Final = ("indicators", "indicators2", "summary_indicator")
@@ -87,6 +90,15 @@ _LAYOUTS: Final = {
     b"virtio_mmio/state": _Layout(VirtioMmioState, VirtioMmioQueue),
 }
 _NESTED_IN: Final = b"virtio/extra_state"
+# Bytes of a whole subsection by its name, without what is nested in it.
+_LENGTHS: Final = {
+    name: _NAME_AT
+    + len(name)
+    + _VERSION_LEN
+    + (fixed_len(layout.head) if layout.head else 0)
+    + (fixed_len(layout.queue) * VIRTIO_QUEUE_MAX if layout.queue else 0)
+    for name, layout in _LAYOUTS.items()
+}
 # What can stand in a subsection, behind its own fields.
 _WITHIN: Final = {b"virtio_pci/modern_state": b"virtio_pci/modern_state/features128"}
 
@@ -97,8 +109,9 @@ def decode_virtio(body: Body, group: Group, size: int, path: str) -> None:
     Which transport it is shows in the bytes. Where none fits, the field is left as it is.
     """
     start, end = body.offset, body.offset + size
-    data = body.peek(size)
-    for transport in (_pci, _ccw, _mmio):
+    looked_into = size <= MAX_VIRTIO_STATE_LEN
+    data = body.peek(size) if looked_into else b""
+    for transport in (_pci, _ccw, _mmio) if looked_into else ():
         body.offset = start
         group.children.clear()
         group.form = DERIVED
@@ -224,25 +237,35 @@ def _rest(body: Body, group: Group, end: int, path: str) -> None:
     The first place from which subsections reach to the end is where they begin.
     """
     start = body.offset
-    data = body.peek(end - start)
-    at = -1
-    while (at := data.find(_PREFIX, at + 1)) >= 0:
-        if at < 2 or data[at - 2] != _MARK:
-            continue
-        found = Group("", "", STRUCT, start + at - 2)
-        body.offset = start + at - 2
-        try:
-            while body.offset < end:
-                _subsection(body, found, path)
-        except StreamError:
-            continue
-        if body.offset == end:
-            _own(body, group, start, at - 2, path)
-            group.children += found.children
-            body.offset = end
-            return
-    _own(body, group, start, end - start, path)
-    body.offset = end
+    at = subsections_at(body.peek(end - start))
+    _own(body, group, start, at, path)
+    while body.offset < end:
+        _subsection(body, group, path)
+
+
+def subsections_at(data: bytes) -> int:
+    """Return where the subsections at the end of a device's state begin; its length without any."""
+    found = -1
+    while (found := data.find(_PREFIX, found + 1)) >= 0:
+        at = found - _NAME_AT
+        if at >= 0 and _reaches_end(data, at):
+            return at
+    return len(data)
+
+
+def _reaches_end(data: bytes, at: int) -> bool:
+    """Tell whether subsections, each of its own name, go from a place to the end."""
+    names: set[bytes] = set()
+    last = b""
+    while at + 1 < len(data):
+        name = data[at + _NAME_AT : at + _NAME_AT + data[at + 1]]
+        length = _LENGTHS.get(name)
+        if data[at] != _MARK or length is None or name in names:
+            return False
+        names.add(name)
+        last = name
+        at += length
+    return at == len(data) and last != _NESTED_IN
 
 
 def _own(body: Body, group: Group, start: int, length: int, path: str) -> None:
