@@ -29,7 +29,10 @@ class Pairs(list[tuple[str, Any]]):
 
     def first(self, key: str, default: Any = None) -> Any:  # noqa: ANN401  # any JSON value
         """Return the value of the first pair with this key."""
-        return next((value for name, value in self if name == key), default)
+        for name, value in self:
+            if name == key:
+                return value
+        return default
 
 
 @dataclass(frozen=True)
