@@ -62,4 +62,5 @@ def test_drivers_and_qemu_say_the_same(
     for facts in virtio:
         packed = facts["guest_features"] >> _RING_PACKED & 1  # its index begins again at each round
         if facts["device"] in ("virtio-blk", "virtio-net") and not packed:
-            assert facts["queues"][0]["last_avail_idx"]
+            # A disk has a queue for each CPU, of which one may have done all the work.
+            assert any(queue["last_avail_idx"] for queue in facts["queues"])
