@@ -72,7 +72,9 @@ class Chunk(NamedTuple):
     delta_runs: np.ndarray[Any, np.dtype[np.int32]]
 
 
+_RUNS_AT_ONCE: Final = 1 << 18  # when they are sorted by chunks, to bound memory
 _RUN: Final = np.int32  # there are at most MAX_PAGE_RUNS
+_CHUNK: Final = np.uint32  # MAX_BLOCK_LEN of the smallest pages
 _COLUMNS: Final = {
     "block": "H",
     "kind": "B",
@@ -180,26 +182,34 @@ class PageIndex:
 
     def _chunk_runs(self, block: int) -> _ChunkRuns:
         """Return the runs of a block, which must have some, by the chunks that they touch."""
-        # In place, and without a column longer than it is needed: there may be millions of runs.
-        columns = self.columns
-        runs = np.flatnonzero(columns["block"] == block)
-        chunks = columns["first_page"][runs]
-        touched = columns["count"][runs]
-        touched += chunks
-        touched -= 1  # the last page
-        touched >>= CHUNK_BITS
-        chunks >>= CHUNK_BITS
-        touched -= chunks
-        touched += 1  # how many chunks
-        if touched.max() > 1:
-            within = np.arange(touched.sum()) - np.repeat(np.cumsum(touched) - touched, touched)
-            runs, chunks = np.repeat(runs, touched), np.repeat(chunks, touched) + within
-        del touched
+        all_runs, all_chunks = [], []
+        for start in range(0, len(self.columns["block"]), _RUNS_AT_ONCE):
+            runs, chunks = self._touched_chunks(block, slice(start, start + _RUNS_AT_ONCE))
+            all_runs.append((runs + start).astype(_RUN))
+            all_chunks.append(chunks.astype(_CHUNK))
+        runs = np.concatenate(all_runs)
+        del all_runs  # there may be millions of them
+        chunks = np.concatenate(all_chunks)
+        del all_chunks
         if np.any(chunks[1:] < chunks[:-1]):
             order = np.argsort(chunks, kind="stable")
             runs, chunks = runs[order], chunks[order]
         starts = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist()]
-        return _ChunkRuns(chunks[starts].tolist(), [*starts, len(runs)], runs.astype(_RUN))
+        return _ChunkRuns(chunks[starts].tolist(), [*starts, len(runs)], runs)
+
+    def _touched_chunks(
+        self, block: int, some: slice
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return which of some runs are of a block, once a chunk that each touches, and these."""
+        runs = np.flatnonzero(self.columns["block"][some] == block)
+        first = self.columns["first_page"][some][runs]
+        last = first + self.columns["count"][some][runs] - 1
+        chunks = first >> CHUNK_BITS
+        touched = (last >> CHUNK_BITS) - chunks + 1
+        if not len(runs) or touched.max() == 1:
+            return runs, chunks
+        within = np.arange(touched.sum()) - np.repeat(np.cumsum(touched) - touched, touched)
+        return np.repeat(runs, touched), np.repeat(chunks, touched) + within
 
     def chunk_numbers(self, block: int) -> list[int]:
         """Return the numbers of the chunks of a block that any run touches, in order."""

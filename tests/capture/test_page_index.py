@@ -41,11 +41,13 @@ Added = list[tuple[int, int, list[PageRun]]]
         max_size=12,
     ),
     step=st.sampled_from([1, 1000, 1 << 22]),
+    runs_at_once=st.sampled_from([1, 3, 1 << 18]),
 )
 def test_index_finds_what_a_dictionary_has(
-    added: Added, step: int, monkeypatch: pytest.MonkeyPatch
+    added: Added, step: int, runs_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page_index, "_PAINT_PAGES", step)
+    monkeypatch.setattr(page_index, "_RUNS_AT_ONCE", runs_at_once)
     index = PageIndex()
     for source, order, runs in added:
         index.add(runs, source=source, order=order)
