@@ -173,6 +173,9 @@ class MissingPagesError(QmigError):
 class WriterError(QmigError):
     """Asked to write something that the format cannot express."""
 
+    def __str__(self) -> str:
+        return join_hint(super().__str__(), None)
+
 
 class OutputError(QmigError):
     """An output cannot be opened, written, synced or put in place.

@@ -104,11 +104,8 @@ def plain_ram(capture: Capture) -> PlainRam | None:
         SourceError: there is no main stream, or it cannot be read.
     """
     walk = capture.stream
-    names = {block.name for block in capture.blocks}
     mapped = {block.mapped is not None for block in capture.blocks}
     if capture.errors or walk.page_size is None or len(mapped) != 1 or len(capture.files) != 1:
-        return None
-    if len(names) != len(capture.blocks):
         return None
     size = walk.page_size.length
     if any(block.used_length % size for block in capture.blocks):

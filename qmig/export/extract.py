@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.plain_ram import plain_ram
 from qmig.devices.devices import open_devices
-from qmig.errors import WriterError
+from qmig.errors import MalformedStreamError, WriterError
 from qmig.export.blocks import (
     MANIFEST_NAME,
     BlockFile,
@@ -156,6 +156,7 @@ def extract(
     """
     check_extract(out, options)
     capture.keep_items = True
+    _require_own_names(capture)
     found = Extract(options.format)
     content = _content(capture, options)
     if options.format is ExtractFormat.BLOCKS:
@@ -174,10 +175,30 @@ def extract(
     return found
 
 
+def _require_own_names(capture: Capture) -> None:
+    """Refuse blocks of one name: what a page belongs to is told by names.
+
+    Raises:
+        MalformedStreamError: two have the same.
+    """
+    seen: set[str] = set()
+    for block in capture.blocks:
+        if block.name in seen:
+            raise MalformedStreamError(
+                path=capture.stream.source.name,
+                offset=block.entry_offset,
+                record=f"RAM block list entry {block.index}",
+                field="idstr",
+                expected="a name that no other block has",
+                found=repr(block.name),
+            )
+        seen.add(block.name)
+
+
 def _content(capture: Capture, options: ExtractOptions) -> ContentSource:
     """Return where memory comes from: from where it stands if that is easy, else it is read."""
     plain = None if options.holes else plain_ram(capture)
-    if plain is not None and plain.page_size_len % UNIT_LEN == 0:
+    if plain is not None and plain.page_size_len == UNIT_LEN:  # else holes are no whole pages
         return PlainContent(plain)
     from qmig.export.read_content import ReadContent  # with numpy
 

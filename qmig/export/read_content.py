@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 PIECE_LEN: Final = 4 * MIB
+_WINDOW_LEN: Final = 256 * MIB  # whose pages are looked up in one go
 _POOL: Final = BufferPool()
 
 
@@ -42,7 +43,9 @@ class Piece:
 def pieces(
     view: SavedBlock, page_size_len: int, addr: int, length: int, *, holes: bool
 ) -> Iterator[Piece]:
-    """Yield a range of a block in pieces of at most `PIECE_LEN`, zeros unread where that is known.
+    """Yield a range of a block in pieces, read up to `PIECE_LEN` at a time.
+
+    Zeros that are known are not read, and may come in larger pieces.
 
     Args:
         view: the block.
@@ -57,16 +60,25 @@ def pieces(
     """
     end = addr + length
     while addr < end:
-        behind = min(end, (addr // PIECE_LEN + 1) * PIECE_LEN)
+        behind = min(end, (addr // _WINDOW_LEN + 1) * _WINDOW_LEN)
         first, count = touched_pages(addr, behind, page_size_len)
-        data: Bytes | None = None
-        if not view.known_zero(first, count).all():
-            pages = _POOL.take(count * page_size_len).reshape(count, page_size_len)
-            view.read_pages_into(pages, first, missing="zero" if holes else "error")
-            skip = addr - first * page_size_len
-            data = pages.reshape(-1)[skip : skip + behind - addr]
-        yield Piece(addr, behind - addr, data)
-        addr = behind
+        zero = view.known_zero(first, count)
+        if holes:
+            zero |= ~view.present(first, count)
+        if zero.all():
+            yield Piece(addr, behind - addr, None)
+            addr = behind
+        while addr < behind:
+            to = min(behind, (addr // PIECE_LEN + 1) * PIECE_LEN)
+            at, some = touched_pages(addr, to, page_size_len)
+            data: Bytes | None = None
+            if not zero[at - first : at - first + some].all():
+                pages = _POOL.take(some * page_size_len).reshape(some, page_size_len)
+                view.read_pages_into(pages, at, missing="zero" if holes else "error")
+                skip = addr - at * page_size_len
+                data = pages.reshape(-1)[skip : skip + to - addr]
+            yield Piece(addr, to - addr, data)
+            addr = to
 
 
 def touched_pages(addr: int, end: int, page_size_len: int) -> tuple[int, int]:

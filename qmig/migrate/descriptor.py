@@ -139,14 +139,24 @@ def pwritev_all(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> 
     """
     start = offset
     for first in range(0, len(buffers), _MOST_BUFFERS):
-        some = buffers[first : first + _MOST_BUFFERS]
-        length = buffers_len(some)
-        written_len = os.pwritev(fd, some, offset)
-        if written_len < length:  # the storage is full, or a signal came
-            rest = b"".join(some)
-            pwrite_all(fd, memoryview(rest)[written_len:], offset + written_len)
-        offset += length
+        rest = buffers[first : first + _MOST_BUFFERS]
+        while any(map(len, rest)):
+            written_len = os.pwritev(fd, rest, offset)
+            _require_progress(written_len)
+            offset += written_len
+            rest = _behind(rest, written_len)
     return offset - start
+
+
+def _behind(buffers: Sequence[bytes | memoryview], length: int) -> Sequence[bytes | memoryview]:
+    """Return buffers without their first bytes, which nobody looks at."""
+    if length == buffers_len(buffers):
+        return ()
+    index = 0
+    while length >= len(buffers[index]):
+        length -= len(buffers[index])
+        index += 1
+    return [memoryview(buffers[index])[length:], *buffers[index + 1 :]]
 
 
 def write_all(fd: int, view: memoryview) -> None:

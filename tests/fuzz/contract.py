@@ -1,7 +1,8 @@
 """The contract with any input: accepted, or a documented exception, and nothing else happens.
 
 Entry points are what a user calls: what `qmig inspect` shows (as text, JSON and lines of records),
-reading RAM of a damaged capture, `qmig validate`, `qmig salvage`, the fields of devices.
+reading RAM of a damaged capture, `qmig validate`, `qmig salvage`, `qmig extract`, `qmig diff`, the
+fields of devices.
 """
 
 import os
@@ -15,17 +16,24 @@ from qmig.capture.capture import Capture, open_capture
 from qmig.capture.rescue import rescue
 from qmig.capture.rescue_result import Rescue
 from qmig.checks.validate import validate
+from qmig.comparison.compare import compare
+from qmig.comparison.model import Outcome
 from qmig.devices.devices import open_devices
 from qmig.devices.tree import Group, Node
 from qmig.errors import QmigError
+from qmig.export.extract import MANIFEST_SUFFIX, ExtractFormat, ExtractOptions, extract
 from qmig.migrate.counters import Counters
 from qmig.render.document import Document
 from qmig.render.jsonlines import RecordLines
 from qmig.render.jsonout import json_text
 from qmig.render.report import build_report
+from qmig.render.report_diff import build_diff_report
+from qmig.render.report_extract import build_extract_report
 from qmig.render.report_salvage import build_salvage_report, map_lines
 from qmig.render.report_validate import build_validate_report
 from qmig.render.text import text_lines
+from qmig.render.text_diff import diff_text_lines
+from qmig.render.text_extract import extract_text_lines
 from qmig.render.text_salvage import salvage_text_lines
 from qmig.render.text_validate import validate_text_lines
 from qmig.salvaging import kept_elements, write_salvaged
@@ -35,6 +43,15 @@ from tests.fuzz.guard import ContractBrokenError, lowest_free_file, writing_only
 ACCEPTED: Final = "accepted"
 _READ_LEN: Final = 64 * 1024
 _MOST_LINES: Final = 20_000
+_WRITING: Final = ("salvage", "extract")
+_MOST_HASHED_LEN: Final = 64 << 20
+_MOST_LEN: Final = 1 << 40
+_EXTRACTS: Final = (
+    (ExtractFormat.BLOCKS, True),
+    (ExtractFormat.RAW, False),
+    (ExtractFormat.LIME, True),
+    (ExtractFormat.ELF, True),
+)
 
 
 def _check_text(text: str) -> None:
@@ -141,6 +158,47 @@ def _walk_tree(node: Node) -> None:
             waiting.extend(one.children)
 
 
+def extracted(paths: Sequence[Path], out: Path) -> None:
+    """Write what `qmig extract` writes in its formats, with holes and without."""
+    refusals: list[QmigError] = []
+    for kind, holes in _EXTRACTS:
+        target = out / "extract"
+        try:
+            with open_capture(*paths) as capture:
+                total = sum(block.used_length for block in capture.blocks)
+                # Hashes take time by the length of the memory, and there are none in an image.
+                if total <= (_MOST_HASHED_LEN if kind is ExtractFormat.BLOCKS else _MOST_LEN):
+                    found = extract(capture, target, ExtractOptions(kind, holes=holes))
+                    report = build_extract_report(capture, found, [str(p) for p in paths], "out")
+                    json_text(report)
+                    _show(list(extract_text_lines(report)))
+        except QmigError as error:
+            _check_text(str(error))
+            refusals.append(error)
+        finally:
+            _remove(target)
+            _remove(target.with_name(target.name + MANIFEST_SUFFIX))
+    if len(refusals) == len(_EXTRACTS):
+        raise refusals[0]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def compared(paths: Sequence[Path], out: Path) -> None:
+    """Ask what `qmig diff` finds of a capture and itself."""
+    names = [str(path) for path in paths]
+    found = compare(paths, paths)
+    report = build_diff_report(found, names, names)
+    json_text(report)
+    _show(list(diff_text_lines(report)))
+    if found.outcome is Outcome.DIFFERENT:
+        raise ContractBrokenError("a capture is different from itself")
+
+
 EntryPoint = Callable[[Sequence[Path], Path], None]
 ENTRY_POINTS: Final[dict[str, EntryPoint]] = {
     "inspect": inspect,
@@ -149,6 +207,8 @@ ENTRY_POINTS: Final[dict[str, EntryPoint]] = {
     "validate": judged,
     "salvage": salvaged,
     "devices": devices,
+    "extract": extracted,
+    "diff": compared,
 }
 
 
@@ -193,7 +253,7 @@ class Contract:
                 outcome = type(error).__name__
         if lowest_free_file() > free:
             raise ContractBrokenError(f"{entry} left a file open")
-        if entry == "salvage" and (left := os.listdir(self._out)):  # noqa: PTH208  # faster
+        if entry in _WRITING and (left := os.listdir(self._out)):  # noqa: PTH208  # faster
             shutil.rmtree(self._out)
             self._out.mkdir()
             raise ContractBrokenError(f"{entry} left behind: {left}")

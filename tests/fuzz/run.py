@@ -39,8 +39,8 @@ from tests.fuzz.seeds import built_seeds, fixture_seeds
 # In turn; salvage writes and syncs a file, which takes as long as most others together.
 TURNS: Final = (
     "inspect", "validate", "partial_ram", "inspect --json-lines", "validate", "inspect", "devices",
-    "validate", "partial_ram", "inspect", "validate", "inspect --json-lines", "salvage",
-    "validate", "inspect", "devices", "partial_ram", "validate", "inspect --json-lines", "inspect",
+    "validate", "partial_ram", "extract", "validate", "inspect --json-lines", "salvage",
+    "diff", "inspect", "devices", "partial_ram", "validate", "inspect --json-lines", "extract",
 )  # fmt: skip
 _MOST_KEPT: Final = 3  # inputs that break the contract in the same place
 _CHECKPOINT: Final = 2000

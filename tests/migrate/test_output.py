@@ -385,3 +385,21 @@ def test_unfinished_file_is_never_more_open_than_the_old_one(
     monkeypatch.setattr(os, "fchmod", fchmod)
     with AtomicFile(out, force=True, anonymous=anonymous):
         assert modes == [0o600]
+
+
+def test_many_buffers_are_written_in_a_row_whatever_the_kernel_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffers = [bytes([number % 251]) * (number % 7) for number in range(3000)]
+    whole = b"".join(buffers)
+    plain = os.pwritev
+
+    def writes_little(fd: int, some: list[bytes], offset: int) -> int:
+        return plain(fd, [b"".join(some)[:1500]], offset)
+
+    for name, call in (("all", plain), ("little", writes_little)):
+        monkeypatch.setattr(os, "pwritev", call)
+        with AtomicFile(tmp_path / name, durable=False) as out:
+            out.pwritev(buffers, 10)
+            out.commit()
+        assert (tmp_path / name).read_bytes() == bytes(10) + whole
