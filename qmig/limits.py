@@ -120,9 +120,9 @@ MAX_DEVICE_NUMBERS_LEN: Final = 16 * MIB
 # Structs in structs, subsections in subsections: QEMU's own go eight deep.
 MAX_DEVICE_NESTING: Final = 64
 
-# Bytes of a virtio device's state that is taken apart, in which subsections are searched for: 45 KiB
-# and what the device has of its own, 48 KiB for each request that waits. What has more, as the state
-# of another process (virtio-fs), stays one piece.
+# Bytes of a virtio device's state that is taken apart, in which subsections are searched for:
+# 45 KiB and what the device has of its own, 48 KiB for each request that waits. What has more, as
+# the state of another process (virtio-fs), stays one piece.
 MAX_VIRTIO_STATE_LEN: Final = 16 * MIB
 
 # Bytes of device sections that are kept until the vmdescription behind them is read. A machine with
@@ -138,8 +138,8 @@ MAX_FIELD_DIFFERENCES: Final = 10_000
 # for a second leaves thousands.
 MAX_DIFFERING_RANGES: Final = 65_536
 
-# Blocks of 4 KiB of what a live section comes to that are held: a guest of 8 GiB on POWER has a hash
-# table of 64 MiB. What has more is compared as the bytes that were sent.
+# Blocks of 4 KiB of what a live section comes to that are held: a guest of 8 GiB on POWER has a
+# hash table of 64 MiB. What has more is compared as the bytes that were sent.
 MAX_LIVE_CONTENT_BLOCKS: Final = 16_384
 
 # How often such a block is touched: six bytes can clear a MiB.
