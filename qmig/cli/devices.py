@@ -11,6 +11,7 @@ from qmig.cli.guard import UsageError, code_of
 from qmig.cli.output import Output
 from qmig.devices import open_devices
 from qmig.devices.facts import facts_at
+from qmig.devices.live_facts import LIVE_FACTS
 from qmig.render.errors import show_error
 from qmig.render.progress import SurveyProgress
 from qmig.render.report_devices import Chosen, json_pieces
@@ -41,9 +42,12 @@ def devices(options: DevicesOptions) -> int:
         with SurveyProgress(quiet=options.quiet) as progress:
             capture.progress = progress
             found = open_devices(capture)
-        chosen = _chosen(found, names)
+        live = _live(capture, names)
+        chosen = [Chosen(device) for device in found]
+        if names:
+            chosen = _chosen(found, [name for name in names if name not in live])
         with output:
-            _write(options, capture, found, chosen, output, whole=not names)
+            _write(options, capture, found, chosen, output, live=live if names else None)
         errors: list[QmigError] = [*capture.errors]
         errors += [one.device.error for one in chosen if one.device.error is not None]
     for error in errors:
@@ -51,9 +55,13 @@ def devices(options: DevicesOptions) -> int:
     return code_of(errors)
 
 
+def _live(capture: Capture, names: Sequence[str]) -> list[str]:
+    """Return those of the names that are live sections of a capture."""
+    there = {row.idstr for row in capture.stream.sections.rows}
+    return [name for name in names if name in LIVE_FACTS and name in there]
+
+
 def _chosen(found: Devices, names: Sequence[str]) -> list[Chosen]:
-    if not names:
-        return [Chosen(device) for device in found]
     chosen: list[Chosen] = []
     for name in names:
         before = len(chosen)
@@ -79,19 +87,22 @@ def _write(
     chosen: Sequence[Chosen],
     output: Output,
     *,
-    whole: bool,
+    live: Sequence[str] | None,
 ) -> None:
+    """Write what was chosen, and live sections; all of them for None."""
     if options.sizes:
         chosen = sorted(chosen, key=lambda one: -one.device.length)
     if options.json:
-        for piece in json_pieces(capture, found, chosen, whole=whole):
+        for piece in json_pieces(
+            capture, found, chosen, live=list(LIVE_FACTS) if live is None else live
+        ):
             output.write(piece)
         return
     from qmig.render.text import bold, plain
-    from qmig.render.text_devices import device_lines, table_lines
+    from qmig.render.text_devices import device_lines, live_parts, table_lines
 
     heading = bold if output.to_terminal and not os.environ.get("NO_COLOR") else plain
-    if whole:
+    if live is None:
         output.write_lines(
             table_lines(
                 capture, found, heading=heading, offsets=options.offsets, by_size=options.sizes
@@ -99,3 +110,6 @@ def _write(
         )
     else:
         output.write_lines(device_lines(chosen, heading=heading, offsets=options.offsets))
+        for at, part in enumerate(live_parts(capture, live, heading=heading)):
+            output.write_lines([""] if chosen or at else [])
+            output.write_lines(part)

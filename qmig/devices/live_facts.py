@@ -23,6 +23,8 @@ from qmig.wire.live import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from qmig.capture.capture import Capture
     from qmig.capture.source import Source
 
@@ -34,20 +36,29 @@ _WORD_FLAGS: Final = 0xFFF
 _ENABLED: Final = 1
 _PERSISTENT: Final = 2
 _NONE: Final = 0xFFFFFFFF
-_HANDLERS: Final = ("dirty-bitmap", "spapr/htab", "s390-storage_attributes")
+LIVE_FACTS: Final = {
+    "dirty-bitmap": "dirty_bitmaps",
+    "s390-storage_attributes": "storage_attributes",
+    "spapr/htab": "hash_table",
+}
+"""What is known of live sections is called, by the names of the sections."""
 
 
-def live_facts(capture: Capture) -> Facts:
+def live_facts(capture: Capture, sections: Iterable[str] = LIVE_FACTS) -> Facts:
     """Return what is known of the live sections of a capture; empty where it has none.
 
     The main stream is walked once more where it has any.
+
+    Args:
+        capture: the capture.
+        sections: those that are asked for, by name.
 
     Returns:
         `dirty_bitmaps`: one object for each bitmap of a node; `storage_attributes`: ranges of
         guest-physical addresses; `hash_table`: its size and what was sent of it.
     """
     rows = capture.stream.sections.rows
-    if not any(row.idstr in _HANDLERS for row in rows):
+    if not any(row.idstr in LIVE_FACTS for row in rows):
         return {}
     bitmaps, attributes, table = _Bitmaps(capture.stream.source), _Attributes(), _HashTable()
     for item in capture.records():
@@ -59,7 +70,8 @@ def live_facts(capture: Capture) -> Facts:
         "storage_attributes": attributes.facts,
         "hash_table": table.facts,
     }
-    return {name: facts for name, facts in found.items() if facts}
+    wanted = {LIVE_FACTS[section] for section in sections}
+    return {name: facts for name, facts in found.items() if facts and name in wanted}
 
 
 class _Bitmaps:

@@ -18,7 +18,7 @@ from qmig.render.document import Absent, Document, known, make
 from qmig.render.words import pure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from qmig.capture.capture import Capture
     from qmig.devices.devices import Device, Devices
@@ -45,7 +45,7 @@ class Chosen(NamedTuple):
 
 
 def json_pieces(
-    capture: Capture, devices: Devices, chosen: Sequence[Chosen], *, whole: bool
+    capture: Capture, devices: Devices, chosen: Sequence[Chosen], *, live: Collection[str]
 ) -> Iterator[str]:
     """Yield the document as JSON text: a line for each device.
 
@@ -53,14 +53,14 @@ def json_pieces(
         capture: the capture.
         devices: all of its devices.
         chosen: those to tell of.
-        whole: whether nothing was selected, so that live sections are told of, too.
+        live: the live sections to tell of, by name.
     """
     head = make(
         schema=SCHEMA,
         qmig_version=__version__,
         files=[pure(container.path) for container in capture.files],
         undescribed=devices.undescribed or _DESCRIBED,
-        live=clean(live_facts(capture)) if whole else Absent("not asked for"),
+        live=clean(live_facts(capture, live)) if live else Absent("not asked for"),
     )
     yield json.dumps(head)[:-1] + ', "devices": ['
     errors: list[StreamError] = list(capture.errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qmig.devices.facts import facts_of
-from qmig.devices.live_facts import live_facts
+from qmig.devices.live_facts import LIVE_FACTS, live_facts
 from qmig.devices.tree import ARRAY, LIST, Blob, Field, Group, Node, Numbers
 from qmig.render.report_devices import TIMER, clean, text_of_bytes, timer_text
 from qmig.render.table import Column, pairs, table
@@ -24,7 +24,7 @@ from qmig.render.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from qmig.capture.capture import Capture
     from qmig.devices.devices import Device, Devices
@@ -91,10 +91,23 @@ def table_lines(
             Column("what it is", flexible=True),
         )
         yield from table(shown, rows)
-    for name, value in clean(live_facts(capture)).items():
+    for part in live_parts(capture, LIVE_FACTS, heading=heading):
         yield ""
-        yield heading(_words(name).capitalize())
-        yield from _fact_lines(value, _STEP)
+        yield from part
+
+
+def live_parts(
+    capture: Capture, sections: Iterable[str], *, heading: Callable[[str], str] = plain
+) -> Iterator[list[str]]:
+    """Yield what live sections hold, each one's lines.
+
+    Args:
+        capture: the capture.
+        sections: the sections, by name.
+        heading: gives headings their style.
+    """
+    for name, value in clean(live_facts(capture, sections)).items():
+        yield [heading(_words(name).capitalize()), *_fact_lines(value, _STEP)]
 
 
 def _what(device: Device) -> str:

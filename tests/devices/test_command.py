@@ -9,6 +9,7 @@ import pytest
 import qmig
 from qmig.cli.devices_request import DevicesOptions, files_and_names, plain_request
 from qmig.devices import open_devices
+from qmig.devices.live_facts import LIVE_FACTS
 from qmig.render.report_devices import Chosen, json_pieces, text_of_bytes
 from qmig.render.text_devices import device_lines, dump_lines, number_text, table_lines
 from tests.cli.conftest import run_qmig
@@ -41,7 +42,7 @@ def test_json_follows_the_schema_and_text_its_width(
     with qmig.open_capture(*capture_files(name)) as capture:
         devices = open_devices(capture)
         chosen = [Chosen(one) for one in devices]
-        text = "".join(json_pieces(capture, devices, chosen, whole=True))
+        text = "".join(json_pieces(capture, devices, chosen, live=LIVE_FACTS))
         lines = [*table_lines(capture, devices), *device_lines(chosen, offsets=True)]
     assert text.isascii()
     document = json.loads(text)
@@ -112,6 +113,23 @@ def test_what_fields_mean_is_shown_by_its_name(capture_files: CaptureFiles) -> N
     assert all(name.startswith("queues[1].") for name in found["facts"])
     assert found["fields"] == []
     assert run_qmig(["devices", path, "cpu/0/segments[c]"]).code == 2
+
+
+def test_live_sections_have_names_too(capture_files: CaptureFiles) -> None:
+    (path,) = capture_files("qemu-10.0-dirty-bitmap")
+    alone = run_qmig(["devices", path, "dirty-bitmap"])
+    assert (alone.code, alone.err) == (0, "")
+    assert alone.out.startswith("Dirty bitmaps\n  node ")
+    assert "Fields" not in alone.out
+    both = run_qmig(["devices", path, "dirty-bitmap", "globalstate"])
+    assert both.out.startswith("globalstate/0\n")
+    assert both.out.endswith("\n\n" + alone.out)
+    document = json.loads(run_qmig(["devices", "--json", path, "dirty-bitmap"]).out)
+    validator_of("devices").validate(document)
+    require_reasons(document)
+    assert document["devices"] == []
+    assert [one["name"] for one in document["live"]["dirty_bitmaps"]] == ["bitmap1", "bitmap0"]
+    assert run_qmig(["devices", path, "spapr/htab"]).code == 2
 
 
 def test_sizes_put_the_largest_first(capture_files: CaptureFiles) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import qmig
 from qmig.devices import open_devices
+from qmig.devices.live_facts import LIVE_FACTS
 from qmig.devices.tree import counted_len
 from qmig.render.report_devices import Chosen, json_pieces
 from qmig.render.text_devices import device_lines, table_lines
@@ -26,7 +27,7 @@ def everything(path: Path) -> Iterator[str]:
         chosen = [Chosen(device) for device in devices]
         for device in devices:
             assert counted_len(device.tree) == device.tree.length == device.length
-        yield from json_pieces(capture, devices, chosen, whole=True)
+        yield from json_pieces(capture, devices, chosen, live=LIVE_FACTS)
         yield from table_lines(capture, devices, offsets=True)
         yield from device_lines(chosen, offsets=True)
 
