@@ -243,9 +243,17 @@ class MainWalk:
             for length in frame(self._data, self._at, kind == START):
                 self._take("chunk", length)
         else:
-            lengths = self._lengths.get((idstr.decode(), instance_id))
-            length = lengths.pop(0) if lengths else self._undescribed_len(section_id)
-            self._take("section body", length)
+            lengths = self._lengths.get((idstr.decode(errors="surrogateescape"), instance_id))
+            described = lengths.pop(0) if lengths else None
+            if described is None or (self._footers and not self._ends(section_id, described)):
+                described = self._undescribed_len(section_id)  # QEMU reads no description
+            self._take("section body", described)
+
+    def _ends(self, section_id: int, length: int) -> bool:
+        """Tell whether a section's footer stands so many bytes further on."""
+        at = self._at + length
+        footer = bytes([FOOTER]) + struct.pack(">I", section_id)
+        return bytes(self._data[at : at + FOOTER_LEN]) == footer
 
     def _undescribed_len(self, section_id: int) -> int:
         """Find the footer with an element behind it; without footers the next FULL header."""

@@ -36,8 +36,8 @@ class SectionEnds(StreamState):
         found = cursor.peek(FOOTER_LEN)
         if self.footers is None:
             # Where the data ends inside what may be the first footer, it is held for one.
-            begun = 0 < len(found) < FOOTER_LEN and expected.startswith(found)
-            self.footers = begun or found == expected
+            # Nothing else begins with its mark; an id that is not the section's is damage.
+            self.footers = found[:1] == expected[:1]
         if not self.footers:
             self._without_footer = self._without_footer or (start, section)
             return
