@@ -10,11 +10,13 @@ import pytest
 
 import qmig
 from fixtures.catalogue import Fixture
+from qmig.devices.devices import open_devices
 from qmig.export.extract import ExtractFormat, ExtractOptions, extract
 from qmig.export.layout import Given, Layout
 from qmig.export.machine_layout import guest_layout
 from tests.conftest import CaptureFiles
 from tests.corpus import FIXTURES, each_fixture
+from tests.extracts import compared_formats
 
 _RANGE: Final = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+)")
 # Fixtures whose layout nothing in them tells: machines with RAM of their processor's, streams
@@ -22,6 +24,8 @@ _RANGE: Final = re.compile(r"0x([0-9a-f]+)-0x([0-9a-f]+)")
 UNKNOWN: Final = re.compile(
     r"handmade-(?!libvirt-big)|qemu-10\.0-(arm|avr|tricore)-|libvirt-12-(sparse-)?partial$|qemu-10\.0-dimm$"
 )
+# Targets whose registers cores are not written of.
+NO_CORE: Final = re.compile(r"-(alpha|m68k|or1k|ppc64|riscv64|s390x|sparc64)-")
 
 
 def with_truth() -> list[str]:
@@ -60,6 +64,23 @@ def test_blocks_equal_what_qemu_said(
             assert hashlib.sha256(part).hexdigest() == item.sha256, (block, item.addr)
             compared += 1
     assert compared or missing
+
+
+@pytest.mark.parametrize("name", with_truth())
+def test_every_format_has_what_qemu_said(
+    name: str, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    fixture = FIXTURES[name]
+    assert fixture.truth is not None
+    found = compared_formats(capture_files(name), fixture.truth.blocks, tmp_path)
+    expected = {ExtractFormat.BLOCKS}
+    if not UNKNOWN.match(name):
+        expected |= {ExtractFormat.RAW, ExtractFormat.LIME}
+        with qmig.open_capture(*capture_files(name)) as capture:
+            cpus = [one for one in open_devices(capture) if one.name == "cpu"]
+        if cpus and not cpus[0].undescribed and not NO_CORE.search(name):
+            expected.add(ExtractFormat.ELF)
+    assert set(found) == expected
 
 
 @each_fixture

@@ -20,6 +20,7 @@ from qmig.capture.records import PageBatch, Record
 from qmig.capture.releases import RELEASES
 from qmig.capture.survey import resumed_walk
 from qmig.memory import PageKind, PageRun
+from tests.extracts import compared_formats
 
 PIECE_LEN: Final = 1 << 20
 
@@ -166,6 +167,13 @@ def assert_ram_is_the_guests(seen: Seen) -> None:
                 known_len += item.length
     # A guest of zeros would prove nothing; the smallest one has 4 KiB of filled pages.
     assert known_len >= 4096, truth.blocks.keys()
+
+
+def assert_formats_are_the_guests(what: Recorded, folder: Path) -> None:
+    """Hold that what is taken out in each format has what QEMU told about."""
+    assert what.fixture.truth is not None
+    folder.mkdir()
+    assert compared_formats(what.paths, what.fixture.truth.blocks, folder)
 
 
 def assert_complete(seen: Seen) -> None:

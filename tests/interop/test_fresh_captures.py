@@ -16,6 +16,7 @@ from tests.interop.claims import CLAIMS, unmet_claims
 from tests.interop.judge import (
     Recorded,
     assert_complete,
+    assert_formats_are_the_guests,
     assert_ram_is_the_guests,
     assert_release_is_possible,
     opened,
@@ -25,12 +26,13 @@ from tests.interop.judge import (
 TARGETS = targets.RECIPES
 
 
-def judge(what: Recorded) -> None:
+def judge(what: Recorded, folder: Path) -> None:
     with opened(what) as seen:
         assert unmet_claims(seen) == []
         assert_complete(seen)
         assert_ram_is_the_guests(seen)
         assert_release_is_possible(seen)
+    assert_formats_are_the_guests(what, folder / "extracts")
     require_not_called_wrong(what.paths)
 
 
@@ -38,14 +40,14 @@ def judge(what: Recorded) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", RECIPES)
 def test_x86_capture_is_read(name: str, qemus: Path, tmp_path: Path) -> None:
-    judge(recorded(name, record(RECIPES[name], qemus, tmp_path), tmp_path))
+    judge(recorded(name, record(RECIPES[name], qemus, tmp_path), tmp_path), tmp_path)
 
 
 @pytest.mark.qemu
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", TARGETS)
 def test_capture_of_another_target_is_read(name: str, qemus: Path, tmp_path: Path) -> None:
-    judge(recorded(name, targets.record(TARGETS[name], qemus, tmp_path), tmp_path))
+    judge(recorded(name, targets.record(TARGETS[name], qemus, tmp_path), tmp_path), tmp_path)
 
 
 def test_every_claim_of_a_recipe_is_looked_at() -> None:

@@ -10,6 +10,7 @@ from tests.checks.sound import require_not_called_wrong
 from tests.interop.claims import CLAIMS, unmet_claims
 from tests.interop.judge import (
     assert_complete,
+    assert_formats_are_the_guests,
     assert_ram_is_the_guests,
     assert_release_is_possible,
     opened,
@@ -40,6 +41,7 @@ def test_image_is_read(name: str, libvirt_root: Path, tmp_path: Path) -> None:
         assert_complete(seen)
         assert_ram_is_the_guests(seen)
         assert_release_is_possible(seen)
+    assert_formats_are_the_guests(what, tmp_path / "extracts")
     require_not_called_wrong(what.paths)
 
 
