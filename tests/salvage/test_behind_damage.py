@@ -90,6 +90,18 @@ def test_pages_behind_damage_have_the_block_that_is_named(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+def test_first_footer_with_another_id_is_damage_and_no_stream_without_footers(
+    tmp_path: Path,
+) -> None:
+    """The damage goes on into the next section, so that only its footer is left."""
+    data = stream(plain(0, BIG) + plain(1, SMALL))
+    at = data.index(bytes([0x7E]) + RAM_ID.to_bytes(4, "big"))
+    _, found = found_in(data[: at + 1] + NONSENSE + data[at + 1 + len(NONSENSE) :], tmp_path)
+    assert [element.name for element, _ in found.elements if element.complete][-2:] == [
+        "timer", "globalstate",
+    ]  # fmt: skip
+
+
 def test_block_that_is_not_named_is_found_by_its_length(tmp_path: Path) -> None:
     """Page 9 is in none but the big block, so the pages before it in its chain are, too."""
     data = stream(plain(0, BIG) + NONSENSE, plain(1) + plain(9), plain(2) + plain(3, SMALL))
