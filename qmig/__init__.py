@@ -38,11 +38,14 @@ if TYPE_CHECKING:
         UnsupportedStreamError,
         WriterError,
     )
+    from qmig.export.extract import Extract
+    from qmig.extracting import extract
     from qmig.salvaging import Salvage, salvage
 
 __all__ = [
     "Capture",
     "Comparison",
+    "Extract",
     "Finding",
     "LimitExceededError",
     "MalformedStreamError",
@@ -60,6 +63,7 @@ __all__ = [
     "WriterError",
     "__version__",
     "compare",
+    "extract",
     "open_capture",
     "salvage",
     "save",
@@ -69,10 +73,12 @@ __all__ = [
 _PLACES = {
     "Capture": "qmig.capture.capture",
     "Comparison": "qmig.comparison.model",
+    "Extract": "qmig.export.extract",
     "Finding": "qmig.checks.finding",
     "Salvage": "qmig.salvaging",
     "Verdict": "qmig.checks.verdict",
     "compare": "qmig.comparison.compare",
+    "extract": "qmig.extracting",
     "open_capture": "qmig.capture.capture",
     "salvage": "qmig.salvaging",
     "save": "qmig.api",

@@ -77,7 +77,7 @@ LAYERS = (
     {"capture", "migrate"},
     {"devices"},
     {"checks", "comparison", "conversion", "export", "saving"},
-    {"guest_source", "salvaging"},
+    {"extracting", "guest_source", "salvaging"},
     {"api", "render"},
     {"cli"},
     {"__init__", "__main__", "volatility"},

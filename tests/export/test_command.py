@@ -204,3 +204,21 @@ def test_what_is_there_is_not_replaced(stream: Path, qmig: Run, tmp_path: Path) 
     assert "files in it" in result.err
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "out"]
+
+
+def test_the_same_as_a_call(stream: Path, qmig: Run, tmp_path: Path) -> None:
+    qmig(["extract", stream, "--format", "raw", "-o", tmp_path / "command"])
+    found = library.extract(stream, tmp_path / "call", format="raw")
+    assert found.length == (tmp_path / "command").stat().st_size
+    part = library.extract([stream], tmp_path / "part", format="raw", addresses=(0x100001, 0x2345))
+    assert part.length == 0x2345
+    with (tmp_path / "command").open("rb") as image:
+        image.seek(0x100001)
+        assert image.read(0x2345) == (tmp_path / "part").read_bytes()
+    with library.open_capture(stream) as capture:
+        blocks = library.extract(capture, tmp_path / "blocks", blocks=["pc.bios"])
+        assert capture.ram["pc.bios"].read(0, 16)
+    assert [one.block.name for one in blocks.files] == ["pc.bios"]
+    with pytest.raises(library.WriterError, match="is no format; there are blocks, raw"):
+        library.extract(stream, tmp_path / "tar", format="tar")
+    assert not (tmp_path / "tar").exists()

@@ -72,3 +72,9 @@ def compared(path: Path) -> list[str]:
     """What differs is told by paths."""
     found = assert_type(qmig.compare(path, [path, "channel"], ignore=["timer"]), qmig.Comparison)
     return [field.path for section in found.sections for field in section.fields]
+
+
+def taken_out(path: Path) -> int:
+    """What was taken out tells its length and what is missing."""
+    found = assert_type(qmig.extract([path, "channel"], "vm.raw", format="raw"), qmig.Extract)
+    return found.length - sum(one.length for one in found.missing)
