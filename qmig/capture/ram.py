@@ -308,8 +308,7 @@ class PageRecordReader:
                 yield Record(start, WORD_LEN, "RAM word", word, flags=flag_names(flags))
                 return
             if flags == RamSaveFlag.MULTIFD_FLUSH and not self._mapped:
-                self.flush_words += 1
-                yield Record(start, WORD_LEN, "RAM word", word, flags=flag_names(flags))
+                yield from self._flushes(cursor, start, word, flag_names(flags))
                 continue
             try:
                 run = self._parser.page(cursor, start, word.word)
@@ -321,6 +320,21 @@ class PageRecordReader:
                 yield Opaque(start, behind - start, "RAM record", extent="damage")
                 continue
             yield PageBatch(start, cursor.offset - start, [run])
+
+    def _flushes(self, cursor: Cursor, start: int, word: RamWord, flags: str) -> Iterator[Record]:
+        """Yield a MULTIFD_FLUSH word, and those behind it that are the same to the byte.
+
+        A real stream has one for a round. One of nothing else must not take a schema's time for
+        each.
+        """
+        content = word.build()
+        while True:
+            self.flush_words += 1
+            yield Record(start, WORD_LEN, "RAM word", word, flags=flags)
+            start = cursor.offset
+            if cursor.peek(WORD_LEN) != content:
+                return
+            cursor.advance(WORD_LEN)
 
     def _behind(self, cursor: Cursor, start: int, error: StreamError) -> int | None:
         """Report a damaged record; return where the next one begins, None where to stop."""

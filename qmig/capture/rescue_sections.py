@@ -31,7 +31,7 @@ class FoundElement:
         body_len: bytes of the body, without header and footer.
         extent: how the end of the body was found; see `qmig.capture.sections.Section`.
         behind_damage: whether something in front of it is damaged.
-        complete: whether it was read to its end.
+        complete: whether it was read to its end, and is as a QEMU may write it.
     """
 
     kind: QemuVmSection
@@ -53,6 +53,15 @@ class FoundElement:
             QemuVmSection.SECTION_PART,
             QemuVmSection.SECTION_END,
         )
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name is UTF-8, as all are that a QEMU writes.
+
+    Another one is damaged. No vmdescription can hold it, so nothing would tell where the section
+    ends.
+    """
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 class ElementCollector:
@@ -127,7 +136,7 @@ class ElementCollector:
         element, self.open = self.open, None
         if element is None:
             return
-        element.complete = complete
+        element.complete = complete and _is_text(element.name)
         element.body_len = element.end - element.offset - self._head_len - self._footer_len
         self.found.append(element)
 

@@ -73,7 +73,7 @@ def _summary(report: Document) -> Iterator[tuple[str, str]]:
         yield "", lost
     partial = [section["name"] for section in report["not_whole"] if section["name"] != "ram"]
     if partial:
-        yield "", f"cut short, and left out: {_named(partial)}"
+        yield "", f"cut short or damaged, and left out: {_named(partial)}"
 
 
 def _lost(report: Document) -> str:
