@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from qmig.limits import MIB
+from qmig.limits import KIB, MIB
 from qmig.migrate import writeback
 from qmig.migrate.output import AtomicFile
 from qmig.migrate.writeback import Writeback
 
 STEP_LEN = 32 * MIB
+PIECE_LEN = 64 * KIB
 SECONDS = 20.0
 
 
@@ -69,7 +70,8 @@ def test_short_files_are_left_to_fsync(storage: Storage, tmp_path: Path) -> None
 def test_the_storage_begins_while_a_file_is_written(storage: Storage, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with AtomicFile(path) as file:
-        file.pwrite(bytes(STEP_LEN), 5)
+        for at in range(0, STEP_LEN, PIECE_LEN):  # long ones do not go through the page cache
+            file.pwrite(bytes(PIECE_LEN), at + 5)
         assert storage.called.wait(SECONDS)
         assert not path.exists()
         file.commit()
