@@ -77,6 +77,10 @@ class StopOnSignals:
         self._before.clear()
         if self._late is not None and not stopped:
             os.kill(os.getpid(), self._late)  # it came too late for us, but it came
+        if isinstance(value, RuntimeError) and isinstance(value.__context__, StopRequested):
+            # It was raised inside of `threading.Condition.wait`, which then gives back a lock that
+            # it does not hold ("release unlocked lock"), and that error took its place.
+            raise value.__context__
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if not self._raising:

@@ -46,6 +46,17 @@ def test_no_handler_of_errors_takes_it_for_one() -> None:
             pytest.fail(f"{error} is no error")
 
 
+def test_a_lock_that_was_lost_on_the_way_does_not_hide_it() -> None:
+    lock = threading.Lock()
+    with pytest.raises(StopRequested), StopOnSignals():
+        try:
+            send(signal.SIGTERM)
+        finally:
+            lock.release()  # as a condition does that waits: "release unlocked lock"
+    with pytest.raises(RuntimeError, match="release unlocked lock"), StopOnSignals():
+        lock.release()
+
+
 def test_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
