@@ -94,17 +94,31 @@ class AtomicFile:
         self._append_lock = Lock()
         self._position = 0
         self._committed = False
-        if direct_io or durable:
-            self._open_direct(self.remarks.append if direct_io else None)
+        # Opened for its first long piece: until `__enter__` nobody would clean up behind a signal.
+        self._direct_awaited = durable and not direct_io
+        if direct_io:
+            self._open_direct()
 
-    def _open_direct(self, remark: Callable[[str], None] | None) -> None:
+    def _open_direct(self) -> None:
         try:
-            self._direct = DirectWriter(self.draft.fd, remark)
+            self._direct = DirectWriter(self.draft.fd, self.remarks.append)
         except OSError as error:
-            if remark is None:
-                return
             self.discard()
             raise output_error(self.path, "cannot open it for direct I/O", error) from error
+
+    def _open_awaited(self) -> None:
+        """Open it for the first long piece; another thread's may go through the cache meanwhile."""
+        with self._append_lock:
+            awaited, self._direct_awaited = self._direct_awaited, False
+        if not awaited:
+            return
+        try:
+            with self._descriptor as fd:
+                self._direct = DirectWriter(fd, None)
+        except OSError:
+            return
+        except DescriptorClosedError as error:
+            raise self._closed_error() from error
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +164,8 @@ class AtomicFile:
             OutputError: the storage is full or has failed.
         """
         view = byte_view(data)
+        if self._direct_awaited and len(view) >= self._direct_from_len:
+            self._open_awaited()
         if self._direct is None:
             self._write(view, offset)
             return
