@@ -1,8 +1,7 @@
 """The entry point of `qmig`, on the command line and as `python -m qmig`.
 
 What it costs to start is most of what a short command costs, so nothing is imported before it is
-known to be needed: `--version` needs nothing, and plain uses of the verbs no option
-parser.
+known to be needed: `--version` needs nothing, and plain uses of the verbs no option parser.
 """
 
 import os
@@ -22,12 +21,14 @@ def main() -> int:
         sys.stdout.write(f"qmig {__version__}\n")
         return 0
     from qmig.cli.guard import guarded
+    from qmig.cli.plain import is_value
 
     # numpy's linear algebra starts a thread for each core when it is loaded, and they spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if arguments[:1] == ["inspect"] and is_files_alone(arguments[1:]):
+    files_alone = bool(arguments[1:]) and all(map(is_value, arguments[1:]))
+    if arguments[:1] == ["inspect"] and files_alone:
         return guarded(lambda: _inspect(arguments[1:]))
-    if arguments[:1] == ["validate"] and is_files_alone(arguments[1:]):
+    if arguments[:1] == ["validate"] and files_alone:
         return guarded(lambda: _validate(arguments[1:]))
     if arguments[:1] == ["devices"]:
         from qmig.cli.devices_request import plain_request as plain_devices
@@ -50,11 +51,6 @@ def main() -> int:
         if wanted is not None:
             return guarded(lambda: run_extract(wanted))
     return guarded(_parse_and_run)
-
-
-def is_files_alone(arguments: list[str]) -> bool:
-    """Tell whether arguments are file names and nothing else, so that no parser is needed."""
-    return bool(arguments) and all(a == "-" or not a.startswith("-") for a in arguments)
 
 
 def _inspect(files: list[str]) -> int:

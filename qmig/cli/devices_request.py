@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from qmig.cli.plain import STANDARD_STREAM, is_value
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_STANDARD_INPUT = "-"
 
 
 class DevicesOptions(NamedTuple):
@@ -45,7 +45,7 @@ def plain_request(arguments: Sequence[str]) -> DevicesOptions | None:
     Returns:
         What is asked for; None where it takes a parser to tell.
     """
-    given = [one for one in arguments if one == _STANDARD_INPUT or not one.startswith("-")]
+    given = [one for one in arguments if is_value(one)]
     flags = {one for one in arguments if one not in given}
     if not given or not flags <= {"--json", "--sizes", "--offsets", "--quiet"}:
         return None
@@ -77,6 +77,6 @@ def files_and_names(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def is_file(argument: str) -> bool:
     """Tell whether an argument names a file that is there, or standard input."""
     try:
-        return argument == _STANDARD_INPUT or Path(argument).exists()
+        return argument == STANDARD_STREAM or Path(argument).exists()
     except (OSError, ValueError):  # too long a name, or a NUL in it
         return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.capture import open_capture
 from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE, UsageError
 from qmig.cli.output import Output
+from qmig.cli.plain import STANDARD_STREAM
 from qmig.comparison.compare import compare
 from qmig.comparison.model import Outcome
 from qmig.render.errors import show_error
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from qmig.comparison.model import Comparison
 
 SEPARATOR: Final = "--"
-_STANDARD_INPUT: Final = "-"
 _CODES: Final = {
     Outcome.EQUAL: FINE,
     Outcome.DIFFERENT: BAD_INPUT,
@@ -78,7 +78,7 @@ def two_captures(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         raise UsageError(
             "give two captures; of captures of several files: those of A, --, those of B"
         )
-    if [*a, *b].count(_STANDARD_INPUT) > 1:
+    if [*a, *b].count(STANDARD_STREAM) > 1:
         raise UsageError("only one file can be standard input")
     return a, b
 

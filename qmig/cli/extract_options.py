@@ -7,8 +7,9 @@ from typing import Annotated, Final
 import typer
 
 from qmig.cli.common_options import Files, JsonReport, Offset, PageSize, Quiet, ReplaceFiles
-from qmig.cli.extract_request import ON_MISSING, STDOUT, ExtractRequest, run_extract
+from qmig.cli.extract_request import ON_MISSING, ExtractRequest, run_extract
 from qmig.cli.guard import guarded
+from qmig.cli.plain import STANDARD_STREAM
 from qmig.cli.values import number, size
 
 EXTRACT_HELP: Final = """\
@@ -129,7 +130,7 @@ def extract_command(
         raise typer.BadParameter(f"--missing {missing}: it takes error or hole")
     request = ExtractRequest(
         files=files,
-        out=out or STDOUT,
+        out=out or STANDARD_STREAM,
         format=format,
         blocks=tuple(block or ()),
         range=None if address is None else address_range(address),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from qmig.cli.plain import STANDARD_STREAM, is_value
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STDOUT: Final = "-"
 ON_MISSING: Final = ("error", "hole")
 _OUT: Final = ("--out", "-o")
 _FLAGS: Final = ("--stdout", "--force", "--json", "--quiet")
@@ -60,13 +61,13 @@ def plain_request(arguments: Sequence[str]) -> ExtractRequest | None:
             flags.add(argument)
         elif argument in PLAIN_OPTIONS:
             value = next(rest, "")
-            if not _is_value(value):
+            if not is_value(value):
                 return None
             if argument in many:
                 many[argument].append(value)
             else:
                 once["--out" if argument in _OUT else argument] = value
-        elif _is_value(argument):
+        elif is_value(argument):
             files.append(argument)
         else:
             return None
@@ -75,7 +76,7 @@ def plain_request(arguments: Sequence[str]) -> ExtractRequest | None:
         return None
     return ExtractRequest(
         files,
-        once.get("--out", STDOUT),
+        once.get("--out", STANDARD_STREAM),
         format=once.get("--format", "blocks"),
         blocks=tuple(many["--block"]),
         holes=missing == "hole",
@@ -92,7 +93,3 @@ def run_extract(request: ExtractRequest) -> int:
     from qmig.cli.extract import extract
 
     return extract(request)
-
-
-def _is_value(text: str) -> bool:
-    return text == "-" or (bool(text) and not text.startswith("-"))

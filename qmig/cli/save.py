@@ -43,7 +43,6 @@ _DEFAULT_DIRTY_RATE: Final = 10 * MIB
 _DEFAULT_PAGE_LEN: Final = 4096
 _DEFAULT_MULTIFD_CHANNELS: Final = 2  # multifd-channels of QEMU
 _PATTERNS: Final[dict[str, Literal["hot", "uniform"]]] = {"hot": "hot", "uniform": "uniform"}
-_STDIN: Final = "-"
 
 
 def save(request: SaveRequest) -> int:

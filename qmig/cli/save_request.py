@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from qmig.cli.plain import is_value
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -86,7 +88,7 @@ def plain_request(arguments: Sequence[str]) -> SaveRequest | None:
             flags.add(argument)
         elif argument in PLAIN_OPTIONS:
             value = next(rest, "")
-            if not _is_value(value):
+            if not is_value(value):
                 return None
             if argument == _CHANNELS:
                 if not _is_count(value):
@@ -94,7 +96,7 @@ def plain_request(arguments: Sequence[str]) -> SaveRequest | None:
                 channels = int(value)
             elif not _note(request, argument, value):
                 return None
-        elif _is_value(argument):
+        elif is_value(argument):
             request.sources.append(argument)
         else:
             return None
@@ -121,10 +123,6 @@ def _note(request: SaveRequest, option: str, value: str) -> bool:
             return False
         request.dumps.append((name, path))
     return True
-
-
-def _is_value(text: str) -> bool:
-    return text == "-" or (bool(text) and not text.startswith("-"))
 
 
 def _is_count(text: str) -> bool:
