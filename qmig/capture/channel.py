@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qmig.capture.channel_packets import ChannelCounters, Packet
 from qmig.capture.channel_resync import next_packet
@@ -14,7 +14,7 @@ from qmig.errors import StreamError, TruncatedStreamError
 from qmig.faults import Fault
 from qmig.limits import MAX_DAMAGED_PLACES
 from qmig.wire.gate import read_record
-from qmig.wire.magic import MULTIFD_MAGIC
+from qmig.wire.magic import MULTIFD_MAGIC_BYTES
 from qmig.wire.multifd import (
     MULTIFD_VERSION,
     MultifdInit,
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from qmig.capture.source import Source
 
 __all__ = ["ChannelCounters", "ChannelWalk", "Packet"]
-
-_MAGIC: Final = MULTIFD_MAGIC.to_bytes(4, "big")
 
 
 class ChannelWalk(PacketReader):
@@ -135,7 +133,7 @@ class ChannelWalk(PacketReader):
     def _initial_packet(self, cursor: Cursor) -> Iterator[Record]:
         start = cursor.offset
         long, short = fixed_len(MultifdInit), fixed_len(MultifdInit2018)
-        head = cursor.peek(long + len(_MAGIC))
+        head = cursor.peek(long + len(MULTIFD_MAGIC_BYTES))
         self.layout_2018 = self._looks_2018(head, long, short)
         kind: type[MultifdInit] | type[MultifdInit2018]
         kind = MultifdInit2018 if self.layout_2018 else MultifdInit
@@ -158,9 +156,9 @@ class ChannelWalk(PacketReader):
 
     @staticmethod
     def _looks_2018(head: bytes, long: int, short: int) -> bool:
-        if head[long:] == _MAGIC:
+        if head[long:] == MULTIFD_MAGIC_BYTES:
             return False
-        if len(head) == short or head[short : short + len(_MAGIC)] == _MAGIC:
+        if len(head) == short or head[short:].startswith(MULTIFD_MAGIC_BYTES):
             return True
         # The magic of the first packet may be damaged; its version stands where it should.
         version_at = short + field_table(MultifdPacketHdr)["version"][0]

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.limits import MIB
-from qmig.wire.magic import MULTIFD_MAGIC
-from qmig.wire.multifd import MULTIFD_VERSION, MultifdPacketHdr, pages_per_packet
+from qmig.wire.magic import MULTIFD_MAGIC_BYTES
+from qmig.wire.multifd import MULTIFD_BEGIN, MultifdPacketHdr, pages_per_packet
 from qmig.wire.multifd_flags import COMPRESSION_MASK, MultifdCompression, MultifdFlag
 from qmig.wire.record import field_table, fixed_len
 
 if TYPE_CHECKING:
     from qmig.capture.source import Source
 
-_BEGIN: Final = MULTIFD_MAGIC.to_bytes(4, "big") + MULTIFD_VERSION.to_bytes(4, "big")
 _HEAD_LEN: Final = fixed_len(MultifdPacketHdr)
 _FLAGS_AT: Final = field_table(MultifdPacketHdr)["flags"][0]
 _KNOWN_FLAGS: Final = int(MultifdFlag.SYNC | MultifdFlag.DEVICE_STATE) | COMPRESSION_MASK
@@ -34,11 +33,11 @@ def next_packet(source: Source, start: int) -> int | None:
     at = start
     while True:
         data = source.read_at(at, MIB + _HEAD_LEN)
-        found = data.find(_BEGIN)
+        found = data.find(MULTIFD_BEGIN)
         while 0 <= found < MIB and found + _HEAD_LEN <= len(data):
             if _known_flags(data[found : found + _HEAD_LEN]):
                 return at + found
-            found = data.find(_BEGIN, found + 1)
+            found = data.find(MULTIFD_BEGIN, found + 1)
         if len(data) < MIB + _HEAD_LEN:
             return None
         at += MIB
@@ -51,8 +50,8 @@ def begins_packet(head: bytes) -> bool:
     must be all the same.
     """
     if len(head) < _FLAGS_AT:
-        return _BEGIN.startswith(head)
-    return head[:4] == _BEGIN[:4] or head[4:8] == _BEGIN[4:]
+        return MULTIFD_BEGIN.startswith(head)
+    return head[:4] == MULTIFD_BEGIN[:4] or head[4:8] == MULTIFD_BEGIN[4:]
 
 
 def _known_flags(head: bytes) -> bool:
@@ -71,7 +70,7 @@ def packet_page_size(source: Source, offsets_at: int, pages_alloc: int) -> int |
     sizes = {pages_per_packet(size): size for size in LEGAL_PAGE_SIZES}
     if pages_alloc in sizes:
         return sizes[pages_alloc]
-    magic = _BEGIN[:4]
+    magic = MULTIFD_MAGIC_BYTES
     behind = {offsets_at + pages * _OFFSET_LEN: size for pages, size in sizes.items()}
     found = (size for at, size in behind.items() if source.read_at(at, len(magic)) == magic)
     return next(found, None) or behind.get(source.end() or 0)

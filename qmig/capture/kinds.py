@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from qmig.wire.framing import QEMU_VM_FILE_VERSION, FileHeader, MigCmd, QemuVmSection
-from qmig.wire.magic import MULTIFD_MAGIC, QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL, QEMU_VM_FILE_MAGIC
+from qmig.wire.magic import (
+    MULTIFD_MAGIC_BYTES,
+    QEMU_SAVE_MAGIC,
+    QEMU_SAVE_PARTIAL,
+    QEMU_VM_FILE_MAGIC,
+)
 from qmig.wire.ram import RamSaveFlag
 
 STREAM_MAGIC: Final = QEMU_VM_FILE_MAGIC.to_bytes(4, "big")
-CHANNEL_MAGIC: Final = MULTIFD_MAGIC.to_bytes(4, "big")
+CHANNEL_MAGIC: Final = MULTIFD_MAGIC_BYTES
 LIBVIRT_MAGICS: Final = (QEMU_SAVE_MAGIC, QEMU_SAVE_PARTIAL)
 
 # What a stream can begin with where it does not begin the file: its header and what may follow.

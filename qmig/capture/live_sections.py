@@ -13,8 +13,10 @@ from qmig.wire.framing import QemuVmSection
 from qmig.wire.gate import read_record
 from qmig.wire.live import (
     BLK_MIG_BLOCK_SIZE,
+    BLK_MIG_FLAG_MASK,
     HASH_PTE_LEN,
     HTAB_NONE,
+    STATTR_FLAG_MASK,
     BlkMigFlag,
     BlockWord,
     DirtyBitmapBits,
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
     from qmig.wire.record import WireRecord
 
     Framer = Callable[[Cursor, QemuVmSection], Iterator[Record]]
-
-_TARGET_PAGE_MASK: Final = 0xFFF  # flags of s390 and block words lie below 4096 and 512
-_SECTOR_MASK: Final = 0x1FF
 
 
 def framer_of(idstr: str) -> Framer | None:
@@ -129,7 +128,7 @@ def frame_stattrib(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
     while True:
         start = cursor.offset
         word = read_record(cursor, StattribWord, what=what)
-        flags = word.word & _TARGET_PAGE_MASK
+        flags = word.word & STATTR_FLAG_MASK
         yield Record(start, cursor.offset - start, f"{what} word", word)
         if flags == StattribFlag.EOS:
             return
@@ -155,7 +154,7 @@ def frame_block(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
     while True:
         start = cursor.offset
         word = read_record(cursor, BlockWord, what="block")
-        flags = word.word & _SECTOR_MASK
+        flags = word.word & BLK_MIG_FLAG_MASK
         yield Record(start, cursor.offset - start, "block word", word)
         if flags & BlkMigFlag.EOS:
             return

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.channel_packets import Packet, block_name
 from qmig.capture.channel_resync import begins_packet
 from qmig.limits import MAX_PACKET_PAYLOAD_LEN
-from qmig.wire.magic import MULTIFD_MAGIC
 from qmig.wire.multifd import (
-    MULTIFD_VERSION,
+    MULTIFD_BEGIN,
     MultifdPacket9,
     MultifdPacketHdr,
     pages_per_packet,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from qmig.capture.channel import ChannelWalk
     from qmig.capture.source import Cursor
 
-_BEGIN: Final = MULTIFD_MAGIC.to_bytes(4, "big") + MULTIFD_VERSION.to_bytes(4, "big")
 _HEAD_LEN: Final = fixed_len(MultifdPacketHdr)
 _NOCOMP: Final = int(MultifdCompression.NOCOMP)
 _DEVICE_STATE: Final = int(MultifdFlag.DEVICE_STATE)
@@ -63,7 +61,7 @@ def iter_ordinary(walk: ChannelWalk, cursor: Cursor) -> Iterator[Packet]:
     name_field, name = b"", ""
     offset = cursor.offset
     data = source.read_at(offset, read_len)
-    while len(data) == read_len and data.startswith(_BEGIN):
+    while len(data) == read_len and data.startswith(MULTIFD_BEGIN):
         values = packed.unpack(data)
         flags, alloc, normal, told, number, zero, field = values[:first]
         if flags & _DEVICE_STATE or alloc > most or normal + zero > most:

@@ -18,7 +18,7 @@ from qmig.limits import (
     MAX_PACKET_PAYLOAD_LEN,
 )
 from qmig.wire.gate import read_record, spaced_hex
-from qmig.wire.magic import MULTIFD_MAGIC
+from qmig.wire.magic import MULTIFD_MAGIC, MULTIFD_MAGIC_BYTES
 from qmig.wire.multifd import (
     MULTIFD_VERSION,
     MultifdDeviceState,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     PacketType = type[MultifdPacket4] | type[MultifdPacket7] | type[MultifdPacket9]
 
-_MAGIC: Final = MULTIFD_MAGIC.to_bytes(4, "big")
 _DEVICE_STATE: Final = int(MultifdFlag.DEVICE_STATE)
 _OFFSET_LEN: Final = 8
 
@@ -151,7 +150,7 @@ class PacketReader:
         head = cursor.peek(fixed_len(MultifdPacketHdr))
         magic, version = head[:4], int.from_bytes(head[4:8], "big")
         if len(head) == fixed_len(MultifdPacketHdr):
-            if magic != _MAGIC:
+            if magic != MULTIFD_MAGIC_BYTES:
                 raise self.wrong(
                     MultifdPacketHdr,
                     "magic",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from qmig.limits import MAX_LIVE_CONTENT_BLOCKS, MAX_LIVE_CONTENT_STEPS
 from qmig.wire.live import (
     HASH_PTE_LEN,
+    STATTR_FLAG_MASK,
+    STATTR_PAGE_LEN,
     HtabChunk,
     HtabHead,
     StattribCount,
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     Read = Callable[[int, int], bytes]
 
 _BLOCK_LEN: Final = 4096
-_WORD_FLAGS: Final = 0xFFF
-_PAGE_LEN: Final = 4096
 
 
 class _Image:
@@ -109,10 +109,10 @@ class LiveContent:
             self._image.clear(invalid, wire.n_invalid * HASH_PTE_LEN)
         elif isinstance(wire, StattribWord):
             self._known = True
-            flags = wire.word & _WORD_FLAGS
+            flags = wire.word & STATTR_FLAG_MASK
             self._others |= flags == StattribFlag.ERROR
             more = flags == StattribFlag.MORE
-            self._addr = wire.word & ~_WORD_FLAGS if more else None
+            self._addr = wire.word & ~STATTR_FLAG_MASK if more else None
         elif wire is None and self._chunk is not None:
             data = self._read(record.offset, record.length)
             self._image.write(self._chunk.index * HASH_PTE_LEN, data)
@@ -124,7 +124,7 @@ class LiveContent:
 
     def _attributes(self, addr: int, record: Record) -> None:
         """Take one byte for each page from an address on, a piece at a time."""
-        first = addr // _PAGE_LEN
+        first = addr // STATTR_PAGE_LEN
         for at in range(0, record.length, _BLOCK_LEN):
             length = min(_BLOCK_LEN, record.length - at)
             self._image.write(first + at, self._read(record.offset + at, length))

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from qmig.capture.records import Record
 from qmig.limits import MIB
 from qmig.wire.live import (
+    BDRV_SECTOR_SIZE,
+    HTAB_NONE,
+    STATTR_FLAG_MASK,
     DirtyBitmapBits,
     DirtyBitmapFlag,
     DirtyBitmapName,
     DirtyBitmapStart,
+    DirtyBitmapStartFlag,
     HtabChunk,
     HtabHead,
     StattribCount,
@@ -30,12 +34,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, Any]
 
-_SECTOR_LEN: Final = 512
 _PIECE_LEN: Final = MIB
-_WORD_FLAGS: Final = 0xFFF
-_ENABLED: Final = 1
-_PERSISTENT: Final = 2
-_NONE: Final = 0xFFFFFFFF
 LIVE_FACTS: Final = {
     "dirty-bitmap": "dirty_bitmaps",
     "s390-storage_attributes": "storage_attributes",
@@ -93,13 +92,13 @@ class _Bitmaps:
         elif isinstance(wire, DirtyBitmapStart):
             self._bitmap_facts().update(
                 granularity_len=wire.granularity,
-                enabled=bool(wire.flags & _ENABLED),
-                persistent=bool(wire.flags & _PERSISTENT),
+                enabled=bool(wire.flags & DirtyBitmapStartFlag.ENABLED),
+                persistent=bool(wire.flags & DirtyBitmapStartFlag.PERSISTENT),
             )
         elif isinstance(wire, DirtyBitmapBits):
             facts = self._bitmap_facts()
-            end = (wire.start_sector + wire.nr_sectors) * _SECTOR_LEN
-            facts["sent_len"] += wire.nr_sectors * _SECTOR_LEN
+            end = (wire.start_sector + wire.nr_sectors) * BDRV_SECTOR_SIZE
+            facts["sent_len"] += wire.nr_sectors * BDRV_SECTOR_SIZE
             facts["end_addr"] = max(facts["end_addr"], end)
         elif record.name == "dirty-bitmap bits" and wire is None:
             facts = self._bitmap_facts()
@@ -143,8 +142,8 @@ class _Attributes:
     def add(self, record: Record) -> None:
         wire = record.wire
         if isinstance(wire, StattribWord):
-            more = wire.word & _WORD_FLAGS == StattribFlag.MORE
-            self._addr = wire.word & ~_WORD_FLAGS if more else None
+            more = wire.word & STATTR_FLAG_MASK == StattribFlag.MORE
+            self._addr = wire.word & ~STATTR_FLAG_MASK if more else None
         elif isinstance(wire, StattribCount) and self._addr is not None:
             self.facts.append({"addr": self._addr, "pages": wire.count})
 
@@ -160,7 +159,7 @@ class _HashTable:
         wire = record.wire
         if isinstance(wire, HtabHead) and not self._begun:
             self._begun = True
-            if wire.section_hdr == _NONE:
+            if wire.section_hdr == HTAB_NONE:
                 self.facts = {"present": False}
             elif wire.section_hdr < 64:
                 self.facts = {

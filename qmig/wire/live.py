@@ -41,6 +41,13 @@ class DirtyBitmapFlag(IntFlag):
     EXTRA_FLAGS = 0x80  # two or four bytes of flags; reserved, no QEMU writes it
 
 
+class DirtyBitmapStartFlag(IntFlag):
+    """Flags of a bitmap. Prefix in QEMU: DIRTY_BITMAP_MIG_START_FLAG_."""
+
+    ENABLED = 0x01
+    PERSISTENT = 0x02
+
+
 class DirtyBitmapName(WireRecord):
     """Node name, then bitmap name, each where its flag is set."""
 
@@ -51,14 +58,17 @@ class DirtyBitmapStart(WireRecord):
     """With START."""
 
     granularity: int = wire(Int32ub, "bytes that one bit stands for")
-    flags: int = wire(Int8ub, "1 enabled, 2 persistent")
+    flags: int = wire(Int8ub, "DirtyBitmapStartFlag")
+
+
+BDRV_SECTOR_SIZE: Final = 512  # include/block/block-common.h
 
 
 class DirtyBitmapBits(WireRecord):
     """With BITS; unless ZEROES, be64 length and that many bytes follow."""
 
-    start_sector: int = wire(Int64ub, "in units of 512 bytes")
-    nr_sectors: int = wire(Int32ub, "in units of 512 bytes")
+    start_sector: int = wire(Int64ub, f"in units of {BDRV_SECTOR_SIZE} bytes")
+    nr_sectors: int = wire(Int32ub, f"in units of {BDRV_SECTOR_SIZE} bytes")
 
 
 class DirtyBitmapBuffer(WireRecord):
@@ -94,6 +104,10 @@ class StattribFlag(IntFlag):
     DONE = 0x08
 
 
+STATTR_PAGE_LEN: Final = 4096  # a page of s390x; one byte of attributes stands for each
+STATTR_FLAG_MASK: Final = STATTR_PAGE_LEN - 1
+
+
 class StattribWord(WireRecord):
     """Word of s390-storage_attributes (and, with the same numbers, s390-skeys)."""
 
@@ -116,6 +130,9 @@ class BlkMigFlag(IntFlag):
     EOS = 0x02
     PROGRESS = 0x04
     ZERO_BLOCK = 0x08
+
+
+BLK_MIG_FLAG_MASK: Final = BDRV_SECTOR_SIZE - 1
 
 
 class BlockWord(WireRecord):

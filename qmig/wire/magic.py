@@ -6,6 +6,7 @@ from typing import Final
 
 QEMU_VM_FILE_MAGIC: Final = 0x5145564D  # migration/qemu-file.h
 MULTIFD_MAGIC: Final = 0x11223344  # migration/multifd.h
+MULTIFD_MAGIC_BYTES: Final = MULTIFD_MAGIC.to_bytes(4, "big")
 QEMU_SAVE_MAGIC: Final = b"LibvirtQemudSave"  # libvirt, src/qemu/qemu_saveimage.h
 QEMU_SAVE_PARTIAL: Final = b"LibvirtQemudPart"
 LZOP_MAGIC: Final = bytes.fromhex("894c5a4f000d0a1a0a")

@@ -22,10 +22,11 @@ from typing import Final
 
 from construct import Array, Bytes, Int8ub, Int32ub, Int64ub
 
-from qmig.wire.magic import MULTIFD_MAGIC
+from qmig.wire.magic import MULTIFD_MAGIC, MULTIFD_MAGIC_BYTES
 from qmig.wire.record import WireRecord, constant, wire
 
 MULTIFD_VERSION: Final = 1
+MULTIFD_BEGIN: Final = MULTIFD_MAGIC_BYTES + MULTIFD_VERSION.to_bytes(4, "big")  # of a packet
 MULTIFD_PACKET_SIZE: Final = 512 * 1024  # bytes of pages that a packet of 4.0 and later can hold
 RAMBLOCK_NAME_LEN: Final = 256
 OFFSET_DTYPE: Final = ">u8"  # of the offset array, in bytes inside the block
