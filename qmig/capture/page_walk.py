@@ -110,10 +110,6 @@ class PageWalk:
         """Block name -> index."""
         return self._index
 
-    def limit_pages(self, block: int) -> int:
-        """Return the number of pages of a block."""
-        return self._limits[block]
-
     def walk(
         self,
         data: mmap.mmap | bytes,

@@ -105,7 +105,6 @@ class Counters:
     eos_words: int = 0
     ram_parts: int = 0
     commands_dropped: int = 0
-    discards: int = 0
 
 
 # 3.0 numbered two commands one lower (migration/savevm.c of 3.0 and 3.1).

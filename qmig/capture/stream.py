@@ -300,8 +300,6 @@ class StreamWalk(SectionEnds):
         command = reader.command
         if command is None:
             return
-        if command.name == "POSTCOPY_RAM_DISCARD":
-            self.counters.discards += 1
         if len(self.commands) < MAX_COMMANDS:
             self.commands.append(command)
         else:

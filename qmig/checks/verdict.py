@@ -59,11 +59,6 @@ class Verdict:
         )
 
     @property
-    def dropped(self) -> int:
-        """How many findings were counted and not kept."""
-        return sum(self.counts.values()) - len(self.findings)
-
-    @property
     def sound(self) -> bool:
         """Whether there is no error, and all of the capture could be judged."""
         return not self.unjudged and not self.count(Severity.ERROR)
