@@ -13,12 +13,13 @@ from qmig.limits import MIB
 from qmig.migrate.output import AtomicFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from qmig.export.content import ContentSource
     from qmig.migrate.stream_output import StreamOutput
 
     Progress = Callable[[int], None]
+    Pieces = Iterator[tuple[int, Sequence[bytes | memoryview]]]
 
 _ZEROS: Final = bytes(MIB)
 
@@ -83,52 +84,40 @@ def write_image(
         StreamError: the payload of a page is damaged.
         OutputError: the output cannot be written.
     """
+    pieces = _pieces(segments, content, progress)
     if isinstance(out, AtomicFile):
-        _write_file(segments, length, content, out, progress)
+        _write_file(pieces, length, out)
     else:
-        _write_stream(segments, length, content, out, progress)
+        _write_stream(pieces, length, out)
 
 
-def _write_file(
-    segments: Sequence[Segment],
-    length: int,
-    content: ContentSource,
-    out: AtomicFile,
-    progress: Progress | None,
-) -> None:
+def _write_file(pieces: Pieces, length: int, out: AtomicFile) -> None:
     out.reserve(length)
-    for segment in segments:
-        if isinstance(segment, Literal):
-            out.pwrite(segment.data, segment.offset)
-            continue
-        shift = segment.offset - segment.addr
-        for piece in content.contents(segment.block, segment.addr, segment.length):
-            if progress is not None:
-                progress(piece.addr + shift)
-            for run in piece.runs:
-                out.pwritev(run.buffers, run.addr + shift)
+    for offset, buffers in pieces:
+        out.pwritev(buffers, offset)
 
 
-def _write_stream(
-    segments: Sequence[Segment],
-    length: int,
-    content: ContentSource,
-    out: StreamOutput,
-    progress: Progress | None,
-) -> None:
-    for segment in segments:
-        _fill_up(out, segment.offset)
-        if isinstance(segment, Literal):
-            out.append(segment.data)
-            continue
-        shift = segment.offset - segment.addr
-        for piece in content.contents(segment.block, segment.addr, segment.length):
-            if progress is not None:
-                progress(piece.addr + shift)
-            for run in piece.runs:
-                _fill_up(out, run.addr + shift)
-                out.append(run.buffers[0] if len(run.buffers) == 1 else b"".join(run.buffers))
+def _write_stream(pieces: Pieces, length: int, out: StreamOutput) -> None:
+    for offset, buffers in pieces:
+        _fill_up(out, offset)
+        out.append(buffers[0] if len(buffers) == 1 else b"".join(buffers))
     _fill_up(out, length)
+
+
+def _pieces(
+    segments: Sequence[Segment], content: ContentSource, progress: Progress | None
+) -> Pieces:
+    """Yield what of an image is not zero: the offset in it, and the bytes."""
+    for segment in segments:
+        if isinstance(segment, Literal):
+            yield segment.offset, (segment.data,)
+            continue
+        shift = segment.offset - segment.addr
+        for piece in content.contents(segment.block, segment.addr, segment.length):
+            if progress is not None:
+                progress(piece.addr + shift)
+            for run in piece.runs:
+                yield run.addr + shift, run.buffers
 
 
 def _fill_up(out: StreamOutput, offset: int) -> None:
