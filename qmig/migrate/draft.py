@@ -32,7 +32,8 @@ class Draft:
     """The unfinished file of a target.
 
     Each name that it takes is noted before it is taken, so that `remove` finds it whenever it is
-    called, by an exception out of a signal handler, too.
+    called, by an exception out of a signal handler, too. One that nobody holds any more removes
+    itself: a signal can come when it has been made and before any `with` has it.
 
     Args:
         target: where it is to go.
@@ -42,6 +43,8 @@ class Draft:
         OutputError: it cannot be made.
     """
 
+    _folder_fd = -1
+
     def __init__(self, target: Target, *, anonymous: bool = True) -> None:
         self.target = target
         self.fd = -1
@@ -49,7 +52,6 @@ class Draft:
         self._name: str | None = None
         self.old_name: str | None = None
         """Beside the target, what the file is called that `retire_old` moved."""
-        self._folder_fd = -1
         made = False
         try:
             self._folder_fd = os.open(target.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -66,6 +68,10 @@ class Draft:
         finally:
             if not made:
                 self._abandon()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            self.remove()
 
     def _abandon(self) -> None:
         if self.fd >= 0:

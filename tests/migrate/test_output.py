@@ -1,6 +1,7 @@
 """Files that are there as a whole or not at all."""
 
 import array
+import contextlib
 import errno
 import os
 import stat
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from qmig.errors import OutputError, OutputRefusedError
+from qmig.migrate import output
 from qmig.migrate.draft import Draft
 from qmig.migrate.output import AtomicFile
 
@@ -366,6 +368,30 @@ def test_signal_while_giving_up_leaves_nothing(
     monkeypatch.setattr(Draft, "remove", stop_once)
     with pytest.raises(KeyboardInterrupt), AtomicFile(tmp_path / "a", anonymous=False) as file:
         file.append(b"x")
+    assert names(tmp_path) == []
+
+
+def test_signal_before_anything_holds_it_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[str]] = []
+
+    def interrupted(fd: int) -> None:
+        made.append(names(tmp_path))
+        os.close(fd)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(output, "SharedDescriptor", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        AtomicFile(tmp_path / "vm.img", anonymous=False)
+    assert [len(there) for there in made] == [1]
+    assert names(tmp_path) == []
+
+
+def test_signal_before_the_with_leaves_nothing(tmp_path: Path) -> None:
+    file = AtomicFile(tmp_path / "vm.img", anonymous=False)
+    assert len(names(tmp_path)) == 1
+    del file
     assert names(tmp_path) == []
 
 
