@@ -18,22 +18,15 @@ import sys
 from pathlib import Path
 
 from processes import RunFailedError, Samples, floor_mib, keep_cached, read_back
-from rows import LARGE, MAPPED, ORDINARY, Rows, outputs
+from rows import LARGE, MAPPED, ORDINARY, Bench, outputs
 
 CP_RATIO = 1.2
 MORE_GROUND = 1.01  # of the storage that cp takes, for that of an image from the same memory
 EXPECTED_WORDS = "known from: CMOS"  # what qmig says of the layout of every such guest
 
 
-class Bench:
-    """The measurements, and the verdicts they lead to."""
-
-    def __init__(self, directory: Path, qmig: str, runs: int) -> None:
-        """Measure with the captures in `directory`."""
-        self._directory = directory
-        self._qmig = qmig
-        self._runs = runs
-        self.rows = Rows()
+class Extracts(Bench):
+    """What is measured, by turns."""
 
     def extract(self, source: Path, out: Path) -> list[str]:
         """Return the command that is measured."""
@@ -121,7 +114,7 @@ def _measure(arguments: argparse.Namespace) -> list[tuple[bool, str]]:
     directory: Path = arguments.directory.absolute()
     for name in (MAPPED, ORDINARY):
         read_back(directory / name)
-    bench = Bench(directory, str(Path(sys.executable).parent / "qmig"), arguments.runs)
+    bench = Extracts(directory, str(Path(sys.executable).parent / "qmig"), arguments.runs)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at the start", flush=True)
     chosen = arguments.only or ("cp", "memory")
     if "cp" in chosen:

@@ -46,6 +46,23 @@ class Rows:
         self.verdicts.append((samples.peak_mib <= PEAK_MIB, words))
 
 
+class Bench:
+    """Measurements with the captures of make_guest.py, and the verdicts they lead to.
+
+    Args:
+        directory: where the captures are.
+        qmig: the program that is measured.
+        runs: counted runs of each.
+    """
+
+    def __init__(self, directory: Path, qmig: str, runs: int) -> None:
+        """Start with no verdict."""
+        self._directory = directory
+        self._qmig = qmig
+        self._runs = runs
+        self.rows = Rows()
+
+
 class Outputs:
     """Names for outputs in one folder, and what becomes of the files.
 

@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from make_guest import MACHINES, machine_arguments
 from processes import MIB, RunFailedError, Samples, floor_mib, keep_cached, read_back
-from rows import LARGE, MAPPED, ORDINARY, Rows, outputs
+from rows import LARGE, MAPPED, ORDINARY, Bench, outputs
 
 from fixtures.recorder.debian_guest import BootFiles
 from fixtures.recorder.errors import RecordError
@@ -81,15 +81,8 @@ def timed(command: list[str], words: str = "") -> Samples:
     return samples
 
 
-class Bench:
-    """The measurements, and the verdicts they lead to."""
-
-    def __init__(self, directory: Path, qmig: str, runs: int) -> None:
-        """Measure with the captures in `directory`."""
-        self._directory = directory
-        self._qmig = qmig
-        self._runs = runs
-        self.rows = Rows()
+class Saves(Bench):
+    """What is measured, by turns."""
 
     def _save(self, arguments: list[str], out: Path) -> list[str]:
         return [self._qmig, "save", *arguments, "--fixed-ram", str(out), "--quiet"]
@@ -218,7 +211,7 @@ def _measure(arguments: argparse.Namespace) -> list[tuple[bool, str]]:
         subprocess.run([sys.executable, maker, directory / MAPPED, dump], check=True)
     for path in (dump, directory / ORDINARY):
         read_back(path)
-    bench = Bench(directory, str(Path(sys.executable).parent / "qmig"), arguments.runs)
+    bench = Saves(directory, str(Path(sys.executable).parent / "qmig"), arguments.runs)
     parts: dict[str, Callable[[], None]] = {
         "qemu": lambda: _against_qemu(bench, arguments),
         "cp": lambda: _against_cp(bench, arguments),
@@ -231,14 +224,14 @@ def _measure(arguments: argparse.Namespace) -> list[tuple[bool, str]]:
     return bench.rows.verdicts
 
 
-def _against_qemu(bench: Bench, arguments: argparse.Namespace) -> None:
+def _against_qemu(bench: Saves, arguments: argparse.Namespace) -> None:
     with saving_qemu(arguments.qemu, arguments.directory.absolute()) as machine:
         if arguments.tmpfs is not None:
             bench.against_qemu(machine, arguments.tmpfs, "in memory", disk=False)
         bench.against_qemu(machine, arguments.directory, "on disk", disk=True)
 
 
-def _against_cp(bench: Bench, arguments: argparse.Namespace) -> None:
+def _against_cp(bench: Saves, arguments: argparse.Namespace) -> None:
     if arguments.tmpfs is not None:
         bench.against_cp(arguments.tmpfs, "in memory", disk=False)
     bench.against_cp(arguments.directory, "on disk", disk=True)

@@ -1,14 +1,10 @@
 """Plain command lines of `qmig extract` are read without the option parser, and as it does."""
 
-import subprocess
-import sys
-
 import pytest
 
 from qmig.cli import extract_options
-from qmig.cli.app import run
-from qmig.cli.extract_request import PLAIN_OPTIONS, ExtractRequest, plain_request
-from tests.cli.conftest import ROOT
+from qmig.cli.extract_request import PLAIN_OPTIONS, plain_request
+from tests.cli.parsed import Kept, modules_loaded_by, parse
 from tests.conftest import CaptureFiles
 
 PLAIN = [
@@ -43,16 +39,9 @@ NOT_PLAIN = [
 def test_plain_lines_are_read_as_the_parser_does(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parsed: list[ExtractRequest] = []
-
-    def keep(request: ExtractRequest) -> int:
-        parsed.append(request)
-        return 0
-
-    monkeypatch.setattr(extract_options, "run_extract", keep)
-    monkeypatch.setattr(sys, "argv", ["qmig", "extract", *arguments])
-    assert run() == 0
-    assert plain_request(arguments) == parsed[0]
+    monkeypatch.setattr(extract_options, "run_extract", keep := Kept())
+    assert parse("extract", arguments) == 0
+    assert keep.requests == [plain_request(arguments)]
 
 
 def test_every_plain_option_is_compared() -> None:
@@ -67,15 +56,6 @@ def test_the_rest_is_left_to_the_parser(arguments: list[str]) -> None:
 
 def test_a_plain_extract_loads_no_parser(capture_files: CaptureFiles) -> None:
     (stream,) = capture_files("qemu-10.0-ordinary")
-    arguments = ["qmig", "extract", str(stream), "--format", "raw", "-o", "/dev/null"]
-    script = (
-        f"import sys; sys.argv = {arguments!r}\n"
-        "from qmig.__main__ import main\n"
-        "assert main() == 0\n"
-        "heavy = {'typer', 'rich', 'pydantic', 'zstandard', 'shutil'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
+    loaded = modules_loaded_by("extract", stream, "--format", "raw", "-o", "/dev/null")
+    assert "qmig.export.image" in loaded
+    assert not loaded & {"typer", "rich", "pydantic", "zstandard", "shutil"}

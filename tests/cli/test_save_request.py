@@ -1,15 +1,12 @@
 """Plain command lines of `qmig save` are read without the option parser, and as it reads them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from qmig.cli import save_options
-from qmig.cli.app import run
-from qmig.cli.save_request import PLAIN_OPTIONS, SaveRequest, plain_request
-from tests.cli.conftest import ROOT
+from qmig.cli.save_request import PLAIN_OPTIONS, plain_request
+from tests.cli.parsed import Kept, modules_loaded_by, parse
 
 PLAIN = [
     ["--fixed-ram", "out"],
@@ -49,16 +46,9 @@ NOT_PLAIN = [
 def test_plain_lines_are_read_as_the_parser_does(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parsed: list[SaveRequest] = []
-
-    def keep(request: SaveRequest) -> int:
-        parsed.append(request)
-        return 0
-
-    monkeypatch.setattr(save_options, "_save", keep)
-    monkeypatch.setattr(sys, "argv", ["qmig", "save", *arguments])
-    assert run() == 0
-    assert plain_request(arguments) == parsed[0]
+    monkeypatch.setattr(save_options, "_save", keep := Kept())
+    assert parse("save", arguments) == 0
+    assert keep.requests == [plain_request(arguments)]
 
 
 def test_every_plain_option_is_compared() -> None:
@@ -74,15 +64,7 @@ def test_the_rest_is_left_to_the_parser(arguments: list[str]) -> None:
 def test_a_plain_save_loads_no_parser_and_no_reader(tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     dump.write_bytes(bytes(4096))
-    arguments = ["qmig", "save", "--ram", f"pc.ram={dump}", "--fixed-ram", str(tmp_path / "out")]
-    script = (
-        f"import sys; sys.argv = {arguments!r}\n"
-        "from qmig.__main__ import main\n"
-        "assert main() == 0\n"
-        "heavy = {'typer', 'rich', 'zstandard', 'qmig.capture.capture', 'qmig.migrate.synthetic'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
+    loaded = modules_loaded_by("save", "--ram", f"pc.ram={dump}", "--fixed-ram", tmp_path / "out")
+    assert "qmig.migrate.output" in loaded
+    heavy = {"typer", "rich", "zstandard", "qmig.capture.capture", "qmig.migrate.synthetic"}
+    assert not loaded & heavy
