@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from qmig.cli.plain import STANDARD_STREAM, is_value
+from qmig.cli.plain import STANDARD_STREAM, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_FLAGS = ("--json", "--sizes", "--offsets", "--quiet")
 
 
 class DevicesOptions(NamedTuple):
@@ -45,16 +47,15 @@ def plain_request(arguments: Sequence[str]) -> DevicesOptions | None:
     Returns:
         What is asked for; None where it takes a parser to tell.
     """
-    given = [one for one in arguments if is_value(one)]
-    flags = {one for one in arguments if one not in given}
-    if not given or not flags <= {"--json", "--sizes", "--offsets", "--quiet"}:
+    line = read_plain(arguments, flags=_FLAGS)
+    if line is None or not line.values:
         return None
     return DevicesOptions(
-        given,
-        json="--json" in flags,
-        sizes="--sizes" in flags,
-        offsets="--offsets" in flags,
-        quiet="--quiet" in flags,
+        line.values,
+        json="--json" in line.flags,
+        sizes="--sizes" in line.flags,
+        offsets="--offsets" in line.flags,
+        quiet="--quiet" in line.flags,
     )
 
 

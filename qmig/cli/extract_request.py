@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qmig.cli.plain import STANDARD_STREAM, is_value
+from qmig.cli.plain import STANDARD_STREAM, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,40 +51,29 @@ def plain_request(arguments: Sequence[str]) -> ExtractRequest | None:
     Returns:
         What was asked for; None where the option parser must look at it.
     """
-    files: list[str] = []
-    flags: set[str] = set()
-    once: dict[str, str] = {}
-    many: dict[str, list[str]] = {name: [] for name in _MANY}
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in _FLAGS:
-            flags.add(argument)
-        elif argument in PLAIN_OPTIONS:
-            value = next(rest, "")
-            if not is_value(value):
-                return None
-            if argument in many:
-                many[argument].append(value)
-            else:
-                once["--out" if argument in _OUT else argument] = value
-        elif is_value(argument):
-            files.append(argument)
-        else:
-            return None
+    line = read_plain(arguments, flags=_FLAGS, options=(*_ONCE, *_MANY))
+    if line is None:
+        return None
+    once = {"--out" if name in _OUT else name: value for name, value in line.options}
+    many = {name: tuple(v for given, v in line.options if given == name) for name in _MANY}
     missing = once.get("--missing", "error")
-    if not files or ("--stdout" in flags) == ("--out" in once) or missing not in ON_MISSING:
+    if (
+        not line.values
+        or ("--stdout" in line.flags) == ("--out" in once)
+        or missing not in ON_MISSING
+    ):
         return None
     return ExtractRequest(
-        files,
+        line.values,
         once.get("--out", STANDARD_STREAM),
         format=once.get("--format", "blocks"),
-        blocks=tuple(many["--block"]),
+        blocks=many["--block"],
         holes=missing == "hole",
-        main_ram=tuple(many["--main-ram"]),
-        without=tuple(many["--without"]),
-        force="--force" in flags,
-        json="--json" in flags,
-        quiet="--quiet" in flags,
+        main_ram=many["--main-ram"],
+        without=many["--without"],
+        force="--force" in line.flags,
+        json="--json" in line.flags,
+        quiet="--quiet" in line.flags,
     )
 
 

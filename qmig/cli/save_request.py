@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from qmig.cli.plain import is_value
+from qmig.cli.plain import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,8 @@ _FLAGS: Final = ("--direct-io", "--force", "--json", "--quiet")
 _CHANNELS: Final = "--channels"
 _RAM: Final = "--ram"
 _DEVICES_FROM: Final = "--devices-from"
-PLAIN_OPTIONS: Final = (*_OUTPUTS, *_FLAGS, _CHANNELS, _RAM, _DEVICES_FROM)
+_WITH_VALUE: Final = (*_OUTPUTS, _CHANNELS, _RAM, _DEVICES_FROM)
+PLAIN_OPTIONS: Final = (*_FLAGS, *_WITH_VALUE)
 """The options that a plain command line may have."""
 
 
@@ -79,35 +80,24 @@ def plain_request(arguments: Sequence[str]) -> SaveRequest | None:
     Returns:
         What was asked for; None where the option parser must look at it.
     """
-    request = SaveRequest([], {}, [], [])
-    flags: set[str] = set()
-    channels: int | None = None
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in _FLAGS:
-            flags.add(argument)
-        elif argument in PLAIN_OPTIONS:
-            value = next(rest, "")
-            if not is_value(value):
-                return None
-            if argument == _CHANNELS:
-                if not _is_count(value):
-                    return None
-                channels = int(value)
-            elif not _note(request, argument, value):
-                return None
-        elif is_value(argument):
-            request.sources.append(argument)
-        else:
-            return None
-    if not arguments:
+    line = read_plain(arguments, flags=_FLAGS, options=_WITH_VALUE)
+    if not arguments or line is None:
         return None
+    request = SaveRequest(line.values, {}, [], [])
+    channels: int | None = None
+    for option, value in line.options:
+        if option == _CHANNELS:
+            if not _is_count(value):
+                return None
+            channels = int(value)
+        elif not _note(request, option, value):
+            return None
     return request._replace(
         channels=channels,
-        direct_io="--direct-io" in flags,
-        force="--force" in flags,
-        json="--json" in flags,
-        quiet="--quiet" in flags,
+        direct_io="--direct-io" in line.flags,
+        force="--force" in line.flags,
+        json="--json" in line.flags,
+        quiet="--quiet" in line.flags,
     )
 
 
