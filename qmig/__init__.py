@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qmig.comparison.compare import compare
     from qmig.comparison.model import Comparison
     from qmig.errors import (
+        FileError,
         LimitExceededError,
         MalformedStreamError,
         MissingPagesError,
@@ -46,6 +47,7 @@ __all__ = [
     "Capture",
     "Comparison",
     "Extract",
+    "FileError",
     "Finding",
     "LimitExceededError",
     "MalformedStreamError",

@@ -3,17 +3,18 @@
 ::
 
     QmigError
-    ├── SourceError              cannot open, read or seek; or not a file qmig knows
+    ├── FileError                about a file as a whole
+    │   ├── SourceError            cannot open, read or seek; or not a file qmig knows
+    │   └── OutputError            cannot open, write, sync or put in place an output
+    │       ├── OutputRefusedError   not a place to write to, or not without leave: wrong usage
+    │       └── OutputClosedError    who read it is gone: nothing to tell the user
     ├── StreamError              something is wrong at a byte
     │   ├── TruncatedStreamError   the data ends inside a record
     │   ├── MalformedStreamError   a value that the format does not allow
     │   │   └── LimitExceededError   a length or count above qmig.limits
     │   └── UnsupportedStreamError legal, but not handled: never skipped in silence
     ├── MissingPagesError        the capture does not hold these pages
-    ├── WriterError              asked to write what the format cannot express
-    └── OutputError              cannot open, write, sync or put in place an output
-        ├── OutputRefusedError     not a place to write to, or not without leave: wrong usage
-        └── OutputClosedError      who read it is gone: nothing to tell the user
+    └── WriterError              asked to write what the format cannot express
 
 The text of each is one line: file, byte offset, record, field, expected, found, what to do.
 """
@@ -33,8 +34,8 @@ class QmigError(Exception):
     """Base of all errors of qmig; its text is one line for people."""
 
 
-class SourceError(QmigError):
-    """A file cannot be opened, read or positioned, or is of another kind.
+class FileError(QmigError):
+    """Something is the matter with a file as a whole.
 
     Attributes:
         path: the name of the file as the user gave it.
@@ -50,6 +51,10 @@ class SourceError(QmigError):
 
     def __str__(self) -> str:
         return join_hint(f"{self.path}: {self.reason}", self.hint)
+
+
+class SourceError(FileError):
+    """A file cannot be opened, read or positioned, or is of another kind."""
 
 
 class StreamError(QmigError):
@@ -177,23 +182,8 @@ class WriterError(QmigError):
         return join_hint(super().__str__(), None)
 
 
-class OutputError(QmigError):
-    """An output cannot be opened, written, synced or put in place.
-
-    Attributes:
-        path: the name of the output as the user gave it.
-        reason: what failed.
-        hint: what the user can do, or None.
-    """
-
-    def __init__(self, reason: str, *, path: str, hint: str | None = None) -> None:
-        super().__init__(reason)
-        self.path = path
-        self.reason = reason
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return join_hint(f"{self.path}: {self.reason}", self.hint)
+class OutputError(FileError):
+    """An output cannot be opened, written, synced or put in place."""
 
 
 class OutputRefusedError(OutputError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from qmig.capture.container import Container, Role, open_container
 from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
@@ -17,12 +17,12 @@ from qmig.capture.releases import Evidence, channel_evidence, possible_releases,
 from qmig.capture.statistics import RamStatistics
 from qmig.capture.stream import StreamWalk
 from qmig.capture.survey import Survey
+from qmig.closing import Closing
 from qmig.errors import LimitExceededError, SourceError, StreamError, TruncatedStreamError
 from qmig.limits import MAX_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from qmig.capture.channel import Packet
     from qmig.capture.ram_view import Ram
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
 
 
-class Capture:
+class Capture(Closing):
     """A QEMU migration stream, in one file or in several.
 
     Use it as a context manager, or call `close`.
@@ -75,17 +75,6 @@ class Capture:
         """Close all files."""
         for opened in self._opened:
             opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- one pass over everything -----------------------------------------------------------------
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.ram_view import Ram
+from qmig.closing import Closing
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from qmig.capture.container import Container
     from qmig.capture.rescue_blocks import PageMap, RescuedView
     from qmig.capture.rescue_sections import FoundElement
@@ -35,7 +34,7 @@ class Description(NamedTuple):
 
 
 @dataclass
-class Rescue:
+class Rescue(Closing):
     """What was found; use it as a context manager, or call `close`.
 
     Attributes:
@@ -99,14 +98,3 @@ class Rescue:
             source.close()
         for container in self.containers:
             container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

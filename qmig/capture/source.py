@@ -11,14 +11,13 @@ import mmap
 import os
 import stat
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
+from qmig.closing import Closing
 from qmig.errors import SourceError, StreamError, TruncatedStreamError
 from qmig.limits import MIB
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from qmig.capture.file_mapping import FileMapping
 
 CHUNK_LEN: Final = MIB
@@ -27,7 +26,7 @@ SPAN_LEN: Final = 4 * MIB
 _CURSOR_CHUNK_LEN: Final = 64 * 1024
 
 
-class Source(ABC):
+class Source(Closing, ABC):
     """Bytes at offsets.
 
     Attributes:
@@ -81,22 +80,8 @@ class Source(ABC):
         """Return all bytes as a file mapped into memory; None where they are none."""
         return None
 
-    def release(self, offset: int) -> None:  # noqa: B027  # most sources need not
+    def release(self, offset: int) -> None:  # most sources need not
         """Tell that nothing before `offset` will be asked for again."""
-
-    def close(self) -> None:  # noqa: B027  # most sources need not
-        """Give back what the source holds."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class FileSource(Source):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from qmig.closing import Closing
 from qmig.errors import SourceError, WriterError
 from qmig.memory import RamBlock
 from qmig.migrate.guest import NO_ENTRY_OFFSET, StaticGuest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import TracebackType
 
     import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MAX_NAME_LEN = 255  # idstr is a counted string with a length of one byte
 
 
-class DumpGuest(StaticGuest):
+class DumpGuest(Closing, StaticGuest):
     """A guest whose blocks are files. Holes in them are not read. Any thread may read pages.
 
     The files are read, not mapped: a mapped file counts as memory in use, kills the process when
@@ -80,17 +80,6 @@ class DumpGuest(StaticGuest):
         """Close the files."""
         for dump in self._files:
             dump.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Dump:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
+from qmig.closing import Closing
 from qmig.errors import WriterError
 from qmig.migrate.dumps import DumpGuest
 from qmig.migrate.guest import StaticGuest
@@ -12,7 +13,6 @@ from qmig.migrate.guest import StaticGuest
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
-    from types import TracebackType
 
     import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NAMES_SHOWN: Final = 12
 
 
-class OverlaidGuest(StaticGuest):
+class OverlaidGuest(Closing, StaticGuest):
     """A guest that stands still, some of whose blocks are files.
 
     All else is the base's: the block list, and the content of the blocks that are not named. Where
@@ -85,17 +85,6 @@ class OverlaidGuest(StaticGuest):
     def close(self) -> None:
         """Close the dumps."""
         self._dumps.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _listed(names: Mapping[str, object]) -> str:
