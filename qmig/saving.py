@@ -19,7 +19,8 @@ from qmig.migrate.interrupt import StopOnSignals
 from qmig.migrate.main_stream import MainStream
 from qmig.migrate.migrator import MigrationOptions, Migrator
 from qmig.migrate.open_output import check_stream, open_stream
-from qmig.migrate.output import AtomicFile, AtomicSet
+from qmig.migrate.output import AtomicFile
+from qmig.migrate.output_set import AtomicSet
 from qmig.migrate.stream_output import names_stream
 from qmig.migrate.target import check_target
 from qmig.wire.libvirt import QemuSaveFormat

@@ -29,7 +29,8 @@ from qmig.export.missing import MissingRanges
 from qmig.export.plain_content import PlainContent
 from qmig.export.raw import raw_block, raw_image, raw_range
 from qmig.migrate.open_output import check_stream, open_stream
-from qmig.migrate.output import AtomicFile, AtomicSet
+from qmig.migrate.output import AtomicFile
+from qmig.migrate.output_set import AtomicSet
 from qmig.migrate.stream_output import names_stream
 from qmig.migrate.target import check_target
 

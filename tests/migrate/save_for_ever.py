@@ -17,7 +17,8 @@ import numpy as np
 
 from qmig.errors import OutputError
 from qmig.migrate.interrupt import StopOnSignals, StopRequested
-from qmig.migrate.output import AtomicFile, AtomicSet
+from qmig.migrate.output import AtomicFile
+from qmig.migrate.output_set import AtomicSet
 
 HEAD = struct.Struct("<QQLL")  # process, generation, bytes behind, their checksum
 PIECE_LEN = 64 * 1024

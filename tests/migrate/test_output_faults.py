@@ -13,7 +13,8 @@ import pytest
 
 from qmig.errors import OutputClosedError, OutputError, OutputRefusedError
 from qmig.limits import MIB
-from qmig.migrate.output import AtomicFile, AtomicSet
+from qmig.migrate.output import AtomicFile
+from qmig.migrate.output_set import AtomicSet
 from qmig.migrate.stream_output import StreamOutput
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 
 from qmig.errors import OutputError, OutputRefusedError
 from qmig.migrate.draft import Draft
-from qmig.migrate.output import AtomicSet
+from qmig.migrate.output_set import AtomicSet
 
 OLD = b"what was there"
 
