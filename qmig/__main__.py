@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 def main() -> int:
     """Run the command line; return the exit code (see `qmig.cli.guard`)."""
     arguments = sys.argv[1:]
-    if arguments == ["--version"]:
-        from qmig._version import __version__
-
-        sys.stdout.write(f"qmig {__version__}\n")
+    if arguments == ["--version"] and _is_version_written():
         return 0
     from qmig.cli.guard import guarded
     from qmig.cli.plain import is_value
@@ -51,6 +48,20 @@ def main() -> int:
         if wanted is not None:
             return guarded(lambda: run_extract(wanted))
     return guarded(_parse_and_run)
+
+
+def _is_version_written() -> bool:
+    """Write the version; False: it failed, which behind the guard becomes one line."""
+    from qmig._version import __version__
+
+    if sys.stdout is None:
+        return True
+    try:
+        sys.stdout.write(f"qmig {__version__}\n")
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _inspect(files: list[str]) -> int:

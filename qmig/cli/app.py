@@ -11,12 +11,13 @@ from qmig._version import __version__
 from qmig.cli.devices_options import DEVICES_HELP, devices_command
 from qmig.cli.diff_options import DIFF_HELP, SeparatedCommand, diff_command
 from qmig.cli.extract_options import EXTRACT_HELP, extract_command
-from qmig.cli.guard import WRONG_USAGE
+from qmig.cli.guard import CLOSED_PIPE, STANDARD_OUTPUT, WRONG_USAGE
 from qmig.cli.inspect_options import INSPECT_HELP, inspect_command
 from qmig.cli.salvage_options import SALVAGE_HELP, salvage_command
 from qmig.cli.save_options import OPTIONAL_VALUES, SAVE_HELP, save_command
 from qmig.cli.validate_options import VALIDATE_HELP, validate_command
 from qmig.cli.values import with_defaults
+from qmig.errors import OutputError
 
 app = typer.Typer(
     name="qmig",
@@ -33,7 +34,12 @@ def run() -> int:
     try:
         app(with_defaults(sys.argv[1:], OPTIONAL_VALUES), prog_name="qmig")
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # the parser makes 1 of it
+            return CLOSED_PIPE
         return end.code if isinstance(end.code, int) else WRONG_USAGE
+    except OSError as error:  # of a help text: all else is written behind a guard of its own
+        reason = f"cannot write to it: {error.strerror or error}"
+        raise OutputError(reason, path=STANDARD_OUTPUT) from error
     return 0
 
 

@@ -31,6 +31,8 @@ BUG: Final = 70
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 _SIGNALLED: Final = 128
+_STANDARD_FD: Final = 1
+STANDARD_OUTPUT: Final = "standard output"
 DEBUG_VARIABLE: Final = "QMIG_DEBUG"
 
 
@@ -40,11 +42,18 @@ class UsageError(Exception):
 
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; return its exit code, or that of the exception that ended it."""
+    try:
+        return _flushed(_coded(command))
+    except KeyboardInterrupt as stop:
+        _forget_output()  # who does not read it now would keep the end of this process waiting
+        return _interrupted(stop)
+
+
+def _coded(command: Callable[[], int]) -> int:
     from qmig.errors import OutputClosedError, QmigError
 
     try:
-        code = command()
-        sys.stdout.flush()
+        return command()
     except UsageError as error:
         _complain(str(error))
         return WRONG_USAGE
@@ -53,14 +62,27 @@ def guarded(command: Callable[[], int]) -> int:
     except QmigError as error:
         _complain(str(error))
         return code_of([error])
-    except KeyboardInterrupt as stop:
-        return _interrupted(stop)
     except BrokenPipeError:
-        _forget_output()
         return CLOSED_PIPE
     except Exception as error:  # the last resort: a bug must not look like a finding
         _complain_of_bug(error)
         return BUG
+
+
+def _flushed(code: int) -> int:
+    """Write what standard output still keeps; return the exit code after that."""
+    if sys.stdout is None:
+        return code
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        return code if code >= BUG else CLOSED_PIPE
+    except OSError as error:
+        _forget_output()
+        if code in (FINE, BAD_INPUT):  # of all else a line was said
+            _complain(f"{STANDARD_OUTPUT}: cannot write to it: {error.strerror or error}")
+            return CANNOT_JUDGE
     return code
 
 
@@ -113,7 +135,9 @@ def _complain_of_bug(error: Exception) -> None:
 
 
 def _forget_output() -> None:
-    """Keep Python from complaining about the closed pipe once more at its end."""
+    """Let what standard output still keeps go nowhere, or Python tries once more at its end."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, _STANDARD_FD)
     os.close(nowhere)

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import IO, TYPE_CHECKING, Final, Self, TextIO
 
-from qmig.cli.guard import UsageError
-from qmig.errors import SourceError
+from qmig.cli.guard import STANDARD_OUTPUT, UsageError
+from qmig.errors import OutputError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ class Output:
     @property
     def to_terminal(self) -> bool:
         """Whether a person sees the text at once."""
-        return self._path is None and sys.stdout.isatty()
+        return self._path is None and sys.stdout is not None and sys.stdout.isatty()
 
     @property
     def is_file(self) -> bool:
@@ -68,8 +68,11 @@ class Output:
 
         Raises:
             SourceError: it cannot be written.
+            OutputError: standard output is closed, or takes no more.
         """
         if self._file is None:
+            if sys.stdout is None:
+                raise OutputError("cannot write to it: it is closed", path=STANDARD_OUTPUT)
             _write_to(sys.stdout, text)
             return
         try:
@@ -82,6 +85,7 @@ class Output:
 
         Raises:
             SourceError: they cannot be written.
+            OutputError: standard output is closed, or takes no more.
         """
         some: list[str] = []
         for line in lines:
@@ -163,4 +167,11 @@ def show_report(
 
 def _write_to(file: TextIO, text: str) -> None:
     encoding = file.encoding or "ascii"
-    file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard error" if file is sys.stderr else STANDARD_OUTPUT
+        reason = f"cannot write to it: {error.strerror or error}"
+        raise OutputError(reason, path=name) from error
