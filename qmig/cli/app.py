@@ -11,7 +11,7 @@ from qmig._version import __version__
 from qmig.cli.devices_options import DEVICES_HELP, devices_command
 from qmig.cli.diff_options import DIFF_HELP, SeparatedCommand, diff_command
 from qmig.cli.extract_options import EXTRACT_HELP, extract_command
-from qmig.cli.guard import CLOSED_PIPE, STANDARD_OUTPUT, WRONG_USAGE
+from qmig.cli.guard import CLOSED_PIPE, OUTPUT_NAME, WRONG_USAGE
 from qmig.cli.inspect_options import INSPECT_HELP, inspect_command
 from qmig.cli.salvage_options import SALVAGE_HELP, salvage_command
 from qmig.cli.save_options import OPTIONAL_VALUES, SAVE_HELP, save_command
@@ -39,7 +39,7 @@ def run() -> int:
         return end.code if isinstance(end.code, int) else WRONG_USAGE
     except OSError as error:  # of a help text: all else is written behind a guard of its own
         reason = f"cannot write to it: {error.strerror or error}"
-        raise OutputError(reason, path=STANDARD_OUTPUT) from error
+        raise OutputError(reason, path=OUTPUT_NAME) from error
     return 0
 
 

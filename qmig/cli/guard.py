@@ -32,7 +32,7 @@ INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 _SIGNALLED: Final = 128
 _STANDARD_FD: Final = 1
-STANDARD_OUTPUT: Final = "standard output"
+OUTPUT_NAME: Final = "standard output"
 DEBUG_VARIABLE: Final = "QMIG_DEBUG"
 
 
@@ -81,7 +81,7 @@ def _flushed(code: int) -> int:
     except OSError as error:
         _forget_output()
         if code in (FINE, BAD_INPUT):  # of all else a line was said
-            _complain(f"{STANDARD_OUTPUT}: cannot write to it: {error.strerror or error}")
+            _complain(f"{OUTPUT_NAME}: cannot write to it: {error.strerror or error}")
             return CANNOT_JUDGE
     return code
 

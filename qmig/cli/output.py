@@ -4,54 +4,59 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Final, Self, TextIO
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
-from qmig.cli.guard import STANDARD_OUTPUT, UsageError
-from qmig.errors import OutputError, SourceError
+from qmig.cli.guard import OUTPUT_NAME, UsageError
+from qmig.cli.plain import STANDARD_STREAM
+from qmig.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from contextlib import ExitStack
     from types import TracebackType
 
+    from qmig.migrate.output import AtomicFile
+    from qmig.migrate.stream_output import StreamOutput
     from qmig.render.document import Document
 
-_STANDARD: Final = "-"  # output or input
 _FEW_LINES: Final = 1000
 
 
 class Output:
     """Takes text; a context manager. A file appears under its name once all is written.
 
+    A pipe or a device is written to as it is, and a symbolic link stands for the file it names.
+
     Args:
-        path: the file; None: standard output.
+        path: the file; None, or "-": standard output.
         force: whether an existing file may be replaced.
         inputs: files that must not be overwritten in any case.
 
     Raises:
-        UsageError: the file exists, or is one of the inputs.
+        UsageError: the file is one of the inputs.
+        OutputRefusedError: something is there and may not be replaced.
+        OutputError: nothing can be written there.
     """
 
     def __init__(self, path: str | None, *, force: bool, inputs: Iterable[str]) -> None:
-        self._path: Path | None = None
-        self._part: Path | None = None
-        self._file: IO[str] | None = None
-        if path is not None:
-            from pathlib import Path
+        self._path = None if path == STANDARD_STREAM else path
+        self._force = force
+        self._file: AtomicFile | StreamOutput | None = None
+        self._opened: ExitStack | None = None
+        if self._path is not None:
+            self._check(self._path, inputs)
 
-            self._path = Path(path)
-            self._check(self._path, force=force, inputs=inputs)
+    def _check(self, path: str, inputs: Iterable[str]) -> None:
+        from qmig.migrate.open_output import check_stream
+        from qmig.migrate.stream_output import names_stream
+        from qmig.migrate.target import check_target
 
-    @staticmethod
-    def _check(path: Path, *, force: bool, inputs: Iterable[str]) -> None:
-        if any(is_same_file(str(path), name) for name in inputs):
+        if any(is_same_file(path, name) for name in inputs):
             raise UsageError(f"{path} is one of the files to read")
-        if path.is_dir():
-            raise UsageError(f"{path} is a directory")
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists; --force replaces it")
-        if not path.parent.is_dir():
-            raise UsageError(f"{path.parent} is no directory")
+        if names_stream(path):
+            check_stream(path, force=self._force)
+        else:
+            check_target(path, force=self._force)
 
     @property
     def to_terminal(self) -> bool:
@@ -67,25 +72,20 @@ class Output:
         """Write text.
 
         Raises:
-            SourceError: it cannot be written.
-            OutputError: standard output is closed, or takes no more.
+            OutputError: it cannot be written; of standard output also: it is closed.
         """
-        if self._file is None:
-            if sys.stdout is None:
-                raise OutputError("cannot write to it: it is closed", path=STANDARD_OUTPUT)
+        if self._file is not None:
+            self._file.append(text.encode("utf-8", "backslashreplace"))
+        elif sys.stdout is None:
+            raise OutputError("cannot write to it: it is closed", path=OUTPUT_NAME)
+        else:
             _write_to(sys.stdout, text)
-            return
-        try:
-            self._file.write(text)
-        except OSError as error:
-            raise self._failed(error) from error
 
     def write_lines(self, lines: Iterable[str]) -> None:
         """Write lines as they come, each with a line feed.
 
         Raises:
-            SourceError: they cannot be written.
-            OutputError: standard output is closed, or takes no more.
+            OutputError: they cannot be written; of standard output also: it is closed.
         """
         some: list[str] = []
         for line in lines:
@@ -97,12 +97,19 @@ class Output:
             self.write("\n".join(some) + "\n")
 
     def __enter__(self) -> Self:
-        if self._path is not None:
-            self._part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
-            try:
-                self._file = self._part.open("x", encoding="utf-8", errors="backslashreplace")
-            except OSError as error:
-                raise self._failed(error) from error
+        if self._path is None:
+            return self
+        from contextlib import ExitStack
+
+        from qmig.migrate.interrupt import StopOnSignals
+        from qmig.migrate.open_output import open_output
+
+        with ExitStack() as stack:
+            stack.enter_context(StopOnSignals())
+            file = open_output(self._path, force=self._force, allow_stream=True, durable=False)
+            stack.enter_context(file)
+            self._file = file
+            self._opened = stack.pop_all()
         return self
 
     def __exit__(
@@ -111,29 +118,21 @@ class Output:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._file is None or self._part is None or self._path is None:
+        if self._opened is None or self._file is None:
             return
-        try:
-            self._file.close()
+        with self._opened:
             if kind is None:
-                self._part.replace(self._path)
-        except OSError as failure:
-            raise self._failed(failure) from failure
-        finally:
-            self._part.unlink(missing_ok=True)
-
-    def _failed(self, error: OSError) -> SourceError:
-        return SourceError(f"cannot write: {error.strerror or error}", path=str(self._path))
+                self._file.commit()
 
 
 def is_same_file(out: str, name: str) -> bool:
     """Tell whether an output is the file that an input is; - is standard output, or input."""
     from pathlib import Path
 
-    if name == _STANDARD or (out == _STANDARD and sys.stdout is None):
+    if name == STANDARD_STREAM or (out == STANDARD_STREAM and sys.stdout is None):
         return False
     try:
-        target = os.fstat(sys.stdout.fileno()) if out == _STANDARD else Path(out).stat()
+        target = os.fstat(sys.stdout.fileno()) if out == STANDARD_STREAM else Path(out).stat()
         return os.path.samestat(target, Path(name).stat())
     except (OSError, ValueError):  # not there, or no file at all
         return False
@@ -172,6 +171,6 @@ def _write_to(file: TextIO, text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        name = "standard error" if file is sys.stderr else STANDARD_OUTPUT
+        name = "standard error" if file is sys.stderr else OUTPUT_NAME
         reason = f"cannot write to it: {error.strerror or error}"
         raise OutputError(reason, path=name) from error

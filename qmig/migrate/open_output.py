@@ -18,6 +18,7 @@ def open_output(
     force: bool = False,
     direct_io: bool = False,
     allow_stream: bool = False,
+    durable: bool = True,
 ) -> Output:
     """Open what a user named as output.
 
@@ -26,13 +27,14 @@ def open_output(
         force: whether a file may be replaced, or a block device overwritten.
         direct_io: see `AtomicFile`; means nothing to a pipe.
         allow_stream: whether the output is only appended to.
+        durable: see `AtomicFile`.
 
     Raises:
         OutputRefusedError: it is something else, or there already.
         OutputError: it cannot be opened.
     """
     if not names_stream(path):
-        return AtomicFile(path, force=force, direct_io=direct_io)
+        return AtomicFile(path, force=force, direct_io=direct_io, durable=durable)
     if not allow_stream:
         name = "standard output" if os.fspath(path) == STANDARD_OUTPUT else os.fspath(path)
         raise OutputRefusedError(
