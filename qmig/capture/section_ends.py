@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from qmig.capture.extent import (
     FOOTER_LEN,
+    Plausible,
     footer_bytes,
     guess_end,
     plausible_element,
     search_footer,
 )
-from qmig.capture.records import Opaque, Record
+from qmig.capture.records import NOT_READ, Opaque, Record
 from qmig.capture.source import Cursor
 from qmig.capture.stream_state import StreamState
 from qmig.errors import MalformedStreamError
@@ -45,12 +46,17 @@ class SectionEnds(StreamState):
             if len(found) < FOOTER_LEN and expected.startswith(found):
                 raise cursor.truncated(FOOTER_LEN, len(found), what=f"footer of {section.idstr}")
             error = self._no_footer(cursor, start, section, found)
-            marked = found[:1] == expected[:1]
-            behind = start + FOOTER_LEN if marked else start
-            if not self._resync or not self._follows(cursor, behind):
+            if not self._resync:
+                raise error
+            behind = start + FOOTER_LEN
+            marked, footer_there = found[:1] == expected[:1], self._follows(cursor, behind)
+            if not footer_there and (marked or not self._follows(cursor, start)):
                 raise error
             self._note(error)
             if not marked:
+                if footer_there:
+                    yield Opaque(start, FOOTER_LEN, NOT_READ, extent="damage")
+                    cursor.skip(FOOTER_LEN, what="section footer")
                 return
         footer = read_record(cursor, FooterRecord, what="section footer")
         yield Record(start, FOOTER_LEN, "section footer", footer)
@@ -97,29 +103,21 @@ class SectionEnds(StreamState):
     def _extent(self, cursor: Cursor, section: Section) -> tuple[int, str]:
         start = cursor.offset
         footer = footer_bytes(section.section_id)
-        described = None
-        if section.kind == QemuVmSection.SECTION_FULL and not section.in_package:
-            self._look_ahead(start)
-            described = self._description.next_body_len(section.idstr, section.instance_id)
-        if described is not None:
-            behind = Cursor(cursor.source, start + described, limit=cursor.limit)
-            if self.footers is not False and behind.peek(FOOTER_LEN) == footer:
-                self.footers = True
-                return start + described, "vmdescription"
-            if not self.footers and plausible_element(
-                behind.peek(_LOOK_LEN), self._handlers, in_package=self._in_package
-            ):
-                return start + described, "vmdescription"
-        if self.footers is not False:
+        described = self._described_end(cursor, section)
+        if described is not None and self._ends_there(cursor, described, footer):
+            return described, "vmdescription"
+        if self.footers is False:
+            guessed = guess_end(cursor)
+            if guessed is not None:
+                return guessed, "guess"
+        else:
             found = search_footer(
                 cursor, section.section_id, self._handlers, in_package=self._in_package
             )
             if found is not None:
                 return found, "footer"
-        else:
-            guessed = guess_end(cursor)
-            if guessed is not None:
-                return guessed, "guess"
+            if described is not None and self._element_at(cursor, described + FOOTER_LEN):
+                return described, "vmdescription"  # the footer's mark is damaged
         if self._resync:
             damaged = self._damaged_extent(cursor, section, described)
             if damaged is not None:
@@ -138,6 +136,32 @@ class SectionEnds(StreamState):
             hint="the file is cut short inside this section, or damaged behind it",
         )
 
+    def _described_end(self, cursor: Cursor, section: Section) -> int | None:
+        """Return where a body ends by the vmdescription; None where it does not tell."""
+        if section.kind != QemuVmSection.SECTION_FULL or section.in_package:
+            return None
+        self._look_ahead(cursor.offset)
+        length = self._description.next_body_len(section.idstr, section.instance_id)
+        return None if length is None else cursor.offset + length
+
+    def _ends_there(self, cursor: Cursor, end: int, footer: bytes) -> bool:
+        """Tell whether a footer stands at the described end of a body, or an element without."""
+        found = Cursor(cursor.source, end, limit=cursor.limit).peek(FOOTER_LEN)
+        if self.footers is not False and found == footer:
+            self.footers = True
+            return True
+        if self.footers:
+            # One of the two ids is damaged: a search would run into the next section's footer.
+            return found[:1] == footer[:1] and self._element_at(cursor, end + FOOTER_LEN)
+        return self._element_at(cursor, end, or_weakly=True)
+
+    def _element_at(self, cursor: Cursor, offset: int, *, or_weakly: bool = False) -> bool:
+        ahead = Cursor(cursor.source, offset, limit=cursor.limit).peek(_LOOK_LEN)
+        if not ahead:
+            return or_weakly
+        look = plausible_element(ahead, self._handlers, in_package=self._in_package)
+        return look is Plausible.YES or (or_weakly and look is Plausible.WEAKLY)
+
     def _damaged_extent(
         self, cursor: Cursor, section: Section, described: int | None
     ) -> tuple[int, str] | None:
@@ -145,10 +169,9 @@ class SectionEnds(StreamState):
         from qmig.capture.resync import search_last_footer
 
         if described is not None:
-            end = cursor.offset + described
-            marked = cursor.source.read_at(end, 1) == footer_bytes(section.section_id)[:1]
-            if self._follows(cursor, end + FOOTER_LEN if marked else end):
-                return end, "vmdescription"
+            marked = cursor.source.read_at(described, 1) == footer_bytes(section.section_id)[:1]
+            if self._follows(cursor, described + FOOTER_LEN if marked else described):
+                return described, "vmdescription"
         if self.footers is False:
             return None
         last = search_last_footer(cursor, section.section_id)

@@ -220,3 +220,26 @@ def test_mixed_footers_are_an_error(path: Path) -> None:
         (error,) = capture.errors
         assert "footer of END section 'ram'" in error.record
         assert error.expected == "7e 00 00 00 01"
+
+
+@pytest.mark.parametrize("what", ["mark", "id in the footer", "id in the header"])
+def test_damage_to_a_footer_is_found_where_it_stands(what: str, path: Path) -> None:
+    """The description tells where the footer is; what follows it is read all the same."""
+    made = make(PLAIN)
+    body = PLAIN["first"]
+    footer_at = made.data.index(body + framing.section_footer(FIRST_DEVICE_ID)) + len(body)
+    header_at = footer_at - len(body) - 8 - len(b"\x05first") - 4 - 1
+    at = {"mark": footer_at, "id in the footer": footer_at + 4, "id in the header": header_at + 4}
+    damaged = bytearray(made.data)
+    damaged[at[what]] ^= 1  # the id of the section behind, or the one before
+    path.write_bytes(damaged)
+    with qmig.open_capture(path) as capture:
+        (error,) = capture.errors
+        assert error.offset == footer_at
+        assert error.record == "footer of FULL section 'first'"
+    verdict = qmig.validate(path)
+    assert verdict.unjudged == []
+    rule = "QM017" if what == "mark" else "QM018"
+    assert [(found.rule.id, found.offset) for found in verdict.findings] == [(rule, footer_at)]
+    assert verdict.missing is not None
+    assert (verdict.missing.ram, verdict.missing.devices) == ([], [])

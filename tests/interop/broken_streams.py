@@ -149,6 +149,16 @@ STREAMS: Final[Mapping[str, Callable[[], Capture]]] = {
             0, "timer", _TIMER, version_id=2, footer=framing.section_footer(3)
         )
     ),
+    "footer's mark damaged": lambda: stream(
+        timer=framing.section_full(
+            0, "timer", _TIMER, version_id=2, footer=b"\x7a" + framing.section_footer(0)[1:]
+        )
+    ),
+    "section id of the section behind": lambda: stream(
+        timer=framing.section_full(
+            16, "timer", _TIMER, version_id=2, footer=framing.section_footer(0)
+        )
+    ),
     "footer of ram's part missing": lambda: stream(
         part=framing.section_part(RAM_ID, _PAGES + ram.eos(), footer=b"")
     ),
