@@ -6,6 +6,7 @@ so that every byte of the file has its name.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
@@ -43,7 +44,6 @@ from qmig.wire.magic import QEMU_SAVE_PARTIAL, codec_of
 from qmig.wire.record import field_table, fixed_len
 
 if TYPE_CHECKING:
-    import os
 
 _HEAD_LEN: Final = 512
 _LIBVIRT_CODECS: Final[dict[QemuSaveFormat, str]] = {
@@ -161,9 +161,11 @@ def open_container(
     """
     name = source_name(path)
     outer: Source
-    if name == "standard input":
+    if os.fspath(path) == "-":
         from qmig.capture.forward_source import ForwardSource, iter_file
 
+        if sys.stdin is None:
+            raise SourceError("is closed", path=name)
         outer = ForwardSource(iter_file(sys.stdin.buffer), name=name, keep_all=keep_all)
     else:
         outer = FileSource(path)

@@ -16,6 +16,7 @@ from qmig.capture.source import Cursor, Source
 from qmig.errors import MalformedStreamError, StreamError
 from qmig.faults import Fault
 from qmig.limits import MAX_LZOP_BLOCK_LEN, MAX_ZSTD_WINDOW_LEN, MIB
+from qmig.pages.lack_of_memory import raise_lack_of_memory
 from qmig.pages.zstd_blocks import ZstdBlockScanner, ZstdFrameError
 from qmig.wire.gate import read_record, spaced_hex
 from qmig.wire.lzop import (
@@ -125,6 +126,7 @@ def _iter_members(source: Source, offset: int, codec: str) -> Iterator[bytes]:
             try:
                 plain = member.feed(data)
             except (zlib.error, OSError, EOFError, lzma.LZMAError) as error:
+                raise_lack_of_memory(error)
                 raise _damaged(source, codec, position, str(error), data) from error
             position += len(data)
             if plain:
@@ -163,6 +165,7 @@ def _iter_zstd(source: Source, offset: int) -> Iterator[bytes]:
             used, _ = scanner.scan(data, max_blocks=_ZSTD_BLOCKS, one_frame=True)
             plain = decoder.decompress(data[:used])
         except (ZstdFrameError, zstandard.ZstdError) as error:
+            raise_lack_of_memory(error)
             raise _damaged(source, "zstd", position, str(error), data) from error
         if plain:
             yield plain

@@ -90,18 +90,28 @@ class _Retained:
         self._file_base = 0
 
     def append(self, data: bytes) -> None:
-        if self._file is None and self.end - self.start > RETAINED_IN_MEMORY_LEN:
-            import tempfile
-
-            self._file = tempfile.TemporaryFile(prefix="qmig-")  # noqa: SIM115  # open for longer
-            self._file_base = self.start
-            self._write(self.start, bytes(self._memory))
-            self._memory.clear()
-        if self._file is not None:
-            self._write(self.end, data)
-        else:
-            self._memory += data
+        try:
+            if self._file is None and self.end - self.start > RETAINED_IN_MEMORY_LEN:
+                self._move_to_file()
+            if self._file is not None:
+                self._write(self.end, data)
+            else:
+                self._memory += data
+        except OSError as error:
+            raise SourceError(
+                f"cannot keep what was decompressed or came through a pipe: {error.strerror}",
+                path="temporary file",
+                hint="TMPDIR names the folder for it; make room there, or name another",
+            ) from error
         self.end += len(data)
+
+    def _move_to_file(self) -> None:
+        import tempfile
+
+        self._file = tempfile.TemporaryFile(prefix="qmig-")  # noqa: SIM115  # open for longer
+        self._file_base = self.start
+        self._write(self.start, bytes(self._memory))
+        self._memory.clear()
 
     def _write(self, offset: int, data: bytes) -> None:
         if self._file is None:
@@ -141,9 +151,16 @@ class _Retained:
 
 
 def iter_file(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield what a pipe gives, in pieces as they come."""
-    while data := os.read(stream.fileno(), CHUNK_LEN):
-        yield data
+    """Yield what a pipe gives, in pieces as they come.
+
+    Raises:
+        SourceError: it is no pipe or file, or its bytes cannot be had.
+    """
+    try:
+        while data := os.read(stream.fileno(), CHUNK_LEN):
+            yield data
+    except OSError as error:
+        raise SourceError(f"cannot read: {error.strerror}", path="standard input") from error
 
 
 def _pwrite_all(fd: int, data: bytes, offset: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from qmig.errors import MalformedStreamError
 from qmig.faults import Fault
 from qmig.limits import MAX_ZSTD_WINDOW_LEN, MIB
+from qmig.pages.lack_of_memory import raise_lack_of_memory
 from qmig.pages.zstd_blocks import BLOCK_MAX_LEN, ZstdBlockScanner, ZstdFrameError
 from qmig.wire.multifd import MULTIFD_PACKET_SIZE
 from qmig.wire.multifd_flags import MultifdCompression
@@ -81,6 +82,7 @@ class _ZlibStream:
         try:
             plain = self._inner.decompress(data, plain_len + 1)
         except zlib.error as error:
+            raise_lack_of_memory(error)
             raise _broken_zlib(error) from error
         if self._inner.unconsumed_tail or self._inner.unused_data:
             raise PayloadError("compressed bytes are left over")
@@ -97,6 +99,7 @@ class _GzipMembers:
             try:
                 plain += inner.decompress(data, plain_len + 1 - len(plain))
             except zlib.error as error:
+                raise_lack_of_memory(error)
                 raise PayloadError(str(error)) from error
             if not inner.eof:
                 raise PayloadError("the gzip member does not end in its packet")
@@ -128,6 +131,7 @@ class _ZstdStream:
         except ZstdFrameError as error:
             raise PayloadError(str(error)) from error
         except self._error as error:
+            raise_lack_of_memory(error)
             reason = str(error).rpartition(": ")[2]
             raise PayloadError(str(error), says=f"decompressStream returned {reason}") from error
         return plain

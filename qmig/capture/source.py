@@ -122,7 +122,13 @@ class FileSource(Source):
                 path=self.name,
                 hint="a pipe can be read as standard input: qmig inspect - < PIPE",
             )
-        end = os.lseek(self._fd, 0, os.SEEK_END)
+        try:
+            end = os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:  # files of /proc
+            raise SourceError(
+                f"has no end that can be looked for: {_reason(error)}",
+                path=self.name,
+            ) from error
         # A block device that cannot be read would kill a process that has it mapped.
         self._mappable = stat.S_ISREG(mode) and end > 0
         return end

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,13 @@ BUG: Final = 70
 INTERRUPTED: Final = 130
 CLOSED_PIPE: Final = 141
 _SIGNALLED: Final = 128
+_EXHAUSTED: Final = {
+    errno.EMFILE: "`ulimit -n` allows more open files",
+    errno.ENFILE: "other programs have too many files open",
+    errno.ENOSPC: "make room there, or let TMPDIR name another folder",
+    errno.EFBIG: "`ulimit -f` allows longer files",
+    errno.EDQUOT: "make room there, or let TMPDIR name another folder",
+}
 _STANDARD_FD: Final = 1
 OUTPUT_NAME: Final = "standard output"
 DEBUG_VARIABLE: Final = "QMIG_DEBUG"
@@ -65,8 +73,28 @@ def _coded(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         return CLOSED_PIPE
     except Exception as error:  # the last resort: a bug must not look like a finding
+        refused = _refused_by_system(error)
+        if refused is not None:
+            _complain(refused)
+            return CANNOT_JUDGE
         _complain_of_bug(error)
         return BUG
+
+
+def _refused_by_system(error: Exception) -> str | None:
+    """Say what the machine did not give, where that is what ended the command."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return (
+            "there is not enough memory for this; other programs, or `ulimit -v`, leave too little"
+        )
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        where = f"{error.filename}: " if error.filename else ""
+        return (
+            f"{where}the system refuses what is needed: {error.strerror}; {_EXHAUSTED[error.errno]}"
+        )
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return "the system allows no more threads; `ulimit -u` and `ulimit -v` limit them"
+    return None
 
 
 def _flushed(code: int) -> int:

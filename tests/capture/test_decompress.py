@@ -16,8 +16,10 @@ import zstandard
 
 from qmig.capture.decompress import iter_plain
 from qmig.capture.forward_source import ForwardSource
+from qmig.capture.inflate import decoder_of
 from qmig.errors import LimitExceededError, MalformedStreamError, StreamError
 from qmig.limits import MAX_LZOP_BLOCK_LEN
+from qmig.wire.multifd_flags import MultifdCompression
 from tests.sources import BytesSource, forward_source
 
 MIB = 1 << 20
@@ -227,3 +229,22 @@ def pieces_of(packed: bytes, codec: str) -> Iterable[int]:
 @each_codec
 def test_pieces_are_bounded(codec: str) -> None:
     assert max(pieces_of(bomb(codec, 32 * MIB), codec)) <= 4 * MIB
+
+
+class _NoMemory:
+    """A zstd decoder that is refused the memory for its window."""
+
+    def decompressobj(self, **_: object) -> "_NoMemory":
+        return self
+
+    def decompress(self, _: bytes) -> bytes:
+        raise zstandard.ZstdError("zstd decompressor error: Allocation error : not enough memory")
+
+
+def test_lack_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = zstandard.compress(PLAIN)
+    monkeypatch.setattr(zstandard, "ZstdDecompressor", lambda **_: _NoMemory())
+    with pytest.raises(MemoryError):
+        read_all(packed, "zstd")
+    with pytest.raises(MemoryError):
+        decoder_of(MultifdCompression.ZSTD).decode(packed, len(PLAIN))

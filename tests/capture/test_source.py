@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -149,6 +150,23 @@ def test_kept_bytes_move_to_a_file_and_stay_the_same(
         else:
             assert source.read_at(offset, length) == data[offset : offset + length]
     source.close()
+
+
+def test_no_place_for_a_temporary_file_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(forward_module, "RETAINED_IN_MEMORY_LEN", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with (
+        ForwardSource(iter([bytes(20)] * 3), name="pipe", keep_all=True) as source,
+        pytest.raises(SourceError, match="TMPDIR"),
+    ):
+        source.read_at(0, 60)
+
+
+def test_a_pipe_that_cannot_be_read_is_an_error_of_ours(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as written, pytest.raises(SourceError, match="standard"):
+        next(iter_file(written))
 
 
 def test_long_zeros_in_a_kept_pipe_become_holes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,24 @@ def test_directory_and_missing_file(qmig: Run, tmp_path: Path) -> None:
         assert says in result.err
 
 
+def test_a_file_whose_end_cannot_be_sought(qmig: Run) -> None:
+    result = qmig(["inspect", "/proc/self/maps"])
+    assert result.code == 3
+    assert result.err.startswith("qmig: /proc/self/maps: has no end that can be looked for: ")
+
+
+def test_closed_standard_input_and_a_file_of_that_name(
+    qmig: Run, ordinary: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "qmig", "inspect", "-"],
+        cwd=ROOT, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, b"qmig: standard input: is closed\n")
+    (tmp_path / "standard input").symlink_to(ordinary)
+    assert qmig(["inspect", "--ram", "standard input"], cwd=tmp_path).code == 0
+
+
 def test_damaged_file_is_shown_as_far_as_it_goes(qmig: Run, ordinary: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     cut.write_bytes(ordinary.read_bytes()[:400_000])

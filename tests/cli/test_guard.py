@@ -1,5 +1,6 @@
 """What a command ends with, whatever it raises."""
 
+import errno
 import signal
 from collections.abc import Callable
 from typing import NoReturn
@@ -47,7 +48,11 @@ def raising(error: BaseException) -> Callable[[], NoReturn]:
         (StopRequested(signal.SIGTERM), 143, "stopped by SIGTERM"),
         (StopRequested(signal.SIGHUP), 129, "stopped by SIGHUP"),
         (ZeroDivisionError("by \x1b[31m zero\nsecond line"), 70, "ZeroDivisionError"),
-        (MemoryError(), 70, "MemoryError"),
+        (MemoryError(), 3, "not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 3, "not enough memory"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), 3, "x: the system refuses"),
+        (RuntimeError("can't start new thread"), 3, "no more threads"),
+        (OSError(errno.EINVAL, "Invalid argument"), 70, "Invalid argument"),
         (RecursionError("deep"), 70, "RecursionError"),
         (ValueError(), 70, "bug in qmig"),
     ],
