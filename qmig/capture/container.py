@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qmig.capture.kinds import (
     CHANNEL_MAGIC,
@@ -42,8 +42,6 @@ from qmig.wire.libvirt import (
 )
 from qmig.wire.magic import QEMU_SAVE_PARTIAL, codec_of
 from qmig.wire.record import field_table, fixed_len
-
-if TYPE_CHECKING:
 
 _HEAD_LEN: Final = 512
 _LIBVIRT_CODECS: Final[dict[QemuSaveFormat, str]] = {
