@@ -263,4 +263,5 @@ def _cut(source: Source, codec: str, offset: int) -> StreamError:
         found="end of file",
         hint="the file is cut short, or its save was not finished",
         fault=Fault.COMPRESSED_DATA,
+        values={"cut": True},
     )

@@ -62,7 +62,7 @@ def probed_page_size(cursor: Cursor, blocks: Sequence[RamBlock], guess: PageSize
 
 def _reached(window: _Window, blocks: Sequence[RamBlock], page_size_len: int) -> int:
     """Return the offset up to which records can be walked with this page size."""
-    reader = PageRecordReader(blocks, page_size_len, mapped=False)
+    reader = PageRecordReader(blocks, page_size_len, mapped=False, exact=True)
     cursor = Cursor(window, window.base)
     end = window.base + len(window.data)
     try:

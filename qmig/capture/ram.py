@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.mapped_header import MappedHeaderReader
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.page_walk import PageWalk
-from qmig.capture.ram_record import WORD_LEN, PageRecordParser, flag_names, text_of
+from qmig.capture.ram_record import (
+    WORD_LEN,
+    PageRecordParser,
+    flag_names,
+    inexact_word,
+    text_of,
+)
 from qmig.capture.records import Opaque, PageBatch, Record
 from qmig.capture.source import Cursor
 from qmig.errors import (
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
 _SMALLEST_PAGE_MASK: Final = 0xFF  # flags of a word before the page size is known
 _BATCH_LEN: Final = 32 * MIB  # bytes walked before what lies behind is given back
 _BATCH_RUNS: Final = 65_536
+_WORDS_ALONE: Final = (RamSaveFlag.EOS, RamSaveFlag.MULTIFD_FLUSH)
+_PAGELESS: Final = int(RamSaveFlag.EOS | RamSaveFlag.MULTIFD_FLUSH)
 _OF_BLOCKS: Final = (Fault.RAM_BLOCK_UNKNOWN, Fault.RAM_CONTINUE)
 
 
@@ -246,6 +254,9 @@ class PageRecordReader:
         mapped: whether the stream is mapped-ram, where only EOS words are legal.
         damage: called with each error of a record behind which the next one can be found; None:
             it is raised.
+        exact: take words without a page only as every QEMU writes them. A QEMU looks at one of
+            their bits, and so does this reader else; but where a page lost or gained bytes, what
+            stands where the next word should be has that bit as likely as not.
 
     Attributes:
         flush_words: MULTIFD_FLUSH words so far.
@@ -259,7 +270,9 @@ class PageRecordReader:
         *,
         mapped: bool,
         damage: Callable[[StreamError], None] | None = None,
+        exact: bool = False,
     ) -> None:
+        self._exact = exact
         self.flush_words = 0
         self.eos_words = 0
         self._blocks = blocks
@@ -303,6 +316,8 @@ class PageRecordReader:
             start = cursor.offset
             word = read_record(cursor, RamWord, what="RAM record")
             flags = word.word & (self._page_size_len - 1)
+            if self._exact and word.word not in _WORDS_ALONE and flags & _PAGELESS:
+                raise inexact_word(cursor, start, word.word, flags)
             if flags & RamSaveFlag.EOS:
                 self.eos_words += 1
                 yield Record(start, WORD_LEN, "RAM word", word, flags=flag_names(flags))

@@ -70,6 +70,27 @@ def flag_names(flags: int) -> str:
     return "|".join([*known, *([f"0x{rest:x}"] if rest else [])])
 
 
+def inexact_word(cursor: Cursor, start: int, word: int, flags: int) -> MalformedStreamError:
+    """Return the error of a word that has an address, or other flags, beside one that ends runs.
+
+    Args:
+        cursor: knows the source.
+        start: offset of the word.
+        word: the word.
+        flags: those in it.
+    """
+    return MalformedStreamError(
+        path=cursor.name,
+        offset=start,
+        record="RAM record",
+        field="word",
+        expected=_LEGAL_WORDS,
+        found=f"{flag_names(flags)} (word 0x{word:x})",
+        fault=Fault.RAM_FLAGS,
+        values={"flags": flags},
+    )
+
+
 class PageRecordParser:
     """Reads page records one by one.
 

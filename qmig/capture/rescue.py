@@ -220,12 +220,14 @@ class _Rescuer:
         found = self._found
         if found.blocks and self._connections[0].last.mapped:
             return not all(view.written for view in found.blocks if hasattr(view, "written"))
-        ends = [
-            element.end
+        ram = [
+            element
             for element, source in found.elements
             if element.is_ram and source is self._connections[-1].container.source
         ]
-        if not self._ram_ended() or any(channel.damage for channel in self._channels):
+        ends = [element.end for element in ram]
+        cut = any(not element.complete for element in ram)
+        if cut or not self._ram_ended() or any(channel.damage for channel in self._channels):
             return True
         main_damage = [e for connection in self._connections for e in connection.damage]
         other = [e for e in found.damage if e not in main_damage]
@@ -236,6 +238,7 @@ class _Rescuer:
     def _find_missing(self, last: MainRescue) -> None:
         found = self._found
         found.description = _description_of(last)
+        self._compare_lengths()
         unclear = last.last.vmdescription_error
         if unclear is not None and last.eof_offset is not None:
             found.damage_behind.append(
@@ -264,6 +267,32 @@ class _Rescuer:
                     found.missing.append(MissingDevice(*key))
         if marker:
             found.reasons.append("it was salvaged before: what was missing then is missing still")
+
+    def _compare_lengths(self) -> None:
+        """Leave out the sections that are longer or shorter than they are described.
+
+        Such a one has its footer, but lost or gained bytes: what it holds was moved.
+        """
+        found = self._found
+        described: dict[tuple[str, int], list[int | None]] = {}
+        for device in found.description.parsed.devices if found.description else ():
+            key = (device.name, device.instance_id)
+            described.setdefault(key, []).append(device.body_len)
+        for element, source in found.elements:
+            lengths = described.get((element.name, element.instance_id))
+            whole_full = element.complete and element.kind is QemuVmSection.SECTION_FULL
+            if not whole_full or not lengths or element.body_len in lengths or None in lengths:
+                continue
+            element.complete = False
+            found.damage.append(
+                MalformedStreamError(
+                    path=source.name,
+                    offset=element.offset,
+                    record=f"FULL section {element.name!r}, instance {element.instance_id}",
+                    expected=f"{lengths[0]} bytes, as the vmdescription says",
+                    found=f"{element.body_len} bytes up to its footer",
+                )
+            )
 
     def _earlier_marker(self) -> bool:
         """Take over what an earlier salvage said that is missing; tell whether there was one."""
@@ -296,6 +325,13 @@ class _Rescuer:
             found.reasons.append("its pages went over multifd channels, whose files were not given")
         if ram.broken_pages:
             found.reasons.append(f"{ram.broken_pages} page payloads cannot be decoded")
+        if ram.doubtful_pages:
+            pages = ram.doubtful_pages
+            found.reasons.append(
+                f"{pages} pages right in front of damage may lack bytes: they are left out"
+                if pages > 1
+                else "the page right in front of the damage may lack bytes: it is left out"
+            )
         if any(channel.walk.counters.device_state_packets for channel in self._channels):
             found.reasons.append("device state that went over multifd channels is not taken over")
         guessed = [e.name for e, _ in found.elements if e.extent == _GUESS]

@@ -174,12 +174,20 @@ class RescuedMapped(MappedBlock, RescuedView):
         page_size_len: bytes of a target page.
         source: the file.
         written: whether the block's bitmap was written, so that a clear bit is a zero page.
+        moved: whether bitmap and pages may stand elsewhere, so that nothing of them is known.
     """
 
     def __init__(
-        self, block: RamBlock, page_size_len: int, *, source: Source, written: bool
+        self,
+        block: RamBlock,
+        page_size_len: int,
+        *,
+        source: Source,
+        written: bool,
+        moved: bool = False,
     ) -> None:
         super().__init__(block, page_size_len, source=source, finished=written)
+        self._moved = moved
 
     def _reason(self) -> str:
         return super()._reason() if self.block.mapped is None else _LOST
@@ -211,7 +219,7 @@ class RescuedMapped(MappedBlock, RescuedView):
         """Return the bits, False where the file ends before them, and how many are there."""
         bits = np.zeros(count, dtype=np.bool_)
         layout = self.block.mapped
-        if layout is None:
+        if layout is None or self._moved:
             return bits, 0
         low, behind = first // 8, -(-(first + count) // 8)
         data = self._source.read_at(layout.header.bitmap_offset + low, behind - low)
@@ -222,7 +230,7 @@ class RescuedMapped(MappedBlock, RescuedView):
 
     def _known(self) -> Iterator[tuple[int, int]]:
         layout = self.block.mapped
-        if layout is None:
+        if layout is None or self._moved:
             return
         bits_len = max(0, (self._source.end() or 0) - layout.header.bitmap_offset)
         pages = min(self.block.used_length // self.page_size_len, bits_len * 8)

@@ -49,12 +49,14 @@ class RamRescue:
     Attributes:
         payload_pages: pages that came with a payload.
         broken_pages: pages whose payload is damaged.
+        doubtful_pages: pages right in front of damage that may lack bytes, or have some more.
     """
 
     def __init__(self, *, flush_markers: bool, progress: Progress | None = None) -> None:
         self._progress = progress
         self.payload_pages = 0
         self.broken_pages = 0
+        self.doubtful_pages = 0
         self._index = PageIndex()
         self._sources: list[Source] = []
         self._marker = RamSaveFlag.MULTIFD_FLUSH if flush_markers else RamSaveFlag.EOS
@@ -73,21 +75,41 @@ class RamRescue:
         label = _FIRST_STRAY
         for number, item in main.records():
             if number != piece:
+                self._doubt(main, piece, label, epoch)
                 piece = number
                 self._sources.append(main.container.source)
                 label = _FIRST_STRAY - len(self._strays)
             if self._progress is not None:
                 self._progress(main.container, item.offset + item.length)
             if isinstance(item, PageBatch):
-                # Only the first connection has epochs: the others come behind all of them.
-                order = order_of(epoch, 0)
-                if self._connections > 1:
-                    order = order_of(LAST_EPOCH, self._connections)
                 self._note_page_size(main.last)
-                self._add(self._labelled(item.runs, main.last, number, label), order)
+                runs = self._labelled(item.runs, main.last, number, label)
+                self._add(runs, self._order(epoch))
             elif item.name == "RAM word" and item.wire is not None:
                 word = item.wire.as_dict()["word"]
                 epoch += bool(word & self._marker and not word & RamSaveFlag.MEM_SIZE)
+        self._doubt(main, piece, label, epoch)
+
+    def _order(self, epoch: int) -> int:
+        # Only the first connection has epochs: the others come behind all of them.
+        return (
+            order_of(epoch, 0)
+            if self._connections == 1
+            else order_of(LAST_EPOCH, self._connections)
+        )
+
+    def _doubt(self, main: MainRescue, piece: int, label: int, epoch: int) -> None:
+        """Take away the page right in front of the damage that ended a piece."""
+        run = main.doubtful.pop(piece, None)
+        if run is None or run.kind == PageKind.ZERO:  # the word of a zero page is all of it
+            return
+        page = run.first_page + run.count - 1
+        last = run._replace(kind=PageKind.PLAIN, first_page=page, count=1)
+        walk = main.pieces[piece]
+        self.doubtful_pages += 1
+        self._index.add(
+            self._labelled([last], walk, piece, label), source=BROKEN, order=self._order(epoch)
+        )
 
     def _note_page_size(self, walk: RescueWalk) -> None:
         self._page_size_len = walk.known_page_size_len or self._page_size_len
@@ -187,7 +209,13 @@ class RamRescue:
         if walk.mapped:
             written = len(walk.blocks) if finished else last_written(walk.blocks, walk.source)
             return [
-                RescuedMapped(block, size, source=walk.source, written=block.index <= written)
+                RescuedMapped(
+                    block,
+                    size,
+                    source=walk.source,
+                    written=block.index <= written,
+                    moved=block.index in walk.moved_blocks,
+                )
                 for block in blocks
             ]
         return [

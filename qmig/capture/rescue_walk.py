@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.extent import FOOTER_LEN
-from qmig.capture.ram import PageRecordReader
-from qmig.capture.records import Opaque
+from qmig.capture.ram import BlockListReader, PageRecordReader
+from qmig.capture.records import Opaque, PageBatch
+from qmig.capture.rescue_mapped import RescuedBlockList
 from qmig.capture.rescue_sections import ElementCollector
 from qmig.capture.resync import Damaged, next_place
 from qmig.capture.source import Cursor
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qmig.capture.container import Container
-    from qmig.capture.records import PageBatch, Record
+    from qmig.capture.records import Record
+    from qmig.capture.sections import Section
     from qmig.capture.vmdescription import VmDescriptionReader
+    from qmig.memory import PageRun
 
     Item = Record | PageBatch
 
@@ -37,7 +40,7 @@ class _StrayReader(PageRecordReader):
     """Reads page records of which the first ones may continue a block that is not known."""
 
     def __init__(self, blocks: list[RamBlock], page_size_len: int, *, mapped: bool) -> None:
-        super().__init__(blocks, page_size_len, mapped=mapped)
+        super().__init__(blocks, page_size_len, mapped=mapped, exact=True)
         self._walk.block = blocks[-1].index
 
 
@@ -49,7 +52,13 @@ class RescueWalk(StreamWalk):
         page_size_len: the target page size where the user knows it.
         resumes: the finished walk over the piece or connection before this one.
         offset: where the piece begins; None: where the stream does.
+
+    Attributes:
+        passed: what was wrong and did not stop it.
+        moved_blocks: indexes of the blocks whose pages may stand elsewhere in a mapped-ram file.
     """
+
+    _exact = True
 
     def __init__(
         self,
@@ -67,8 +76,11 @@ class RescueWalk(StreamWalk):
         )
         self._behind_damage = offset is not None
         self._mapped = False
+        self.passed: list[StreamError] = []
+        self.moved_blocks: set[int] = set()
         if resumes is None:
             return
+        self.moved_blocks = resumes.moved_blocks
         self._mapped = resumes.mapped
         self.configuration = resumes.configuration
         if self._behind_damage:  # the same file: what was found ahead holds
@@ -99,6 +111,19 @@ class RescueWalk(StreamWalk):
         """Index of the block that stands for one that is not known."""
         return len(self.blocks)
 
+    def _block_list(
+        self, cursor: Cursor, section: Section, *, mapped: bool | None, ignore_shared: bool | None
+    ) -> BlockListReader:
+        reader = RescuedBlockList(
+            cursor,
+            section_id=section.section_id,
+            mapped=mapped,
+            ignore_shared=ignore_shared,
+            page_size_len=self.page_size.length if self.page_size else None,
+        )
+        self.passed, self.moved_blocks = reader.passed, reader.moved
+        return reader
+
     def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
         if self._behind_damage and self._pages is None:
             size = self._decided_page_size(cursor)
@@ -122,6 +147,8 @@ class MainRescue:
         eof_offset: of the EOF byte, None where it was not found.
         described_offset: of the vmdescription that was found from the end of the data; None: it
             was not needed, or there is none.
+        doubtful: number of a piece -> the run that stands right in front of the damage behind it.
+            Where bytes were lost or inserted in its last page, they show in the next record only.
     """
 
     def __init__(
@@ -137,6 +164,8 @@ class MainRescue:
         self.damage: list[StreamError] = []
         self.eof_offset: int | None = None
         self.described_offset: int | None = None
+        self.doubtful: dict[int, PageRun] = {}
+        self._last_run: PageRun | None = None
 
     @property
     def last(self) -> RescueWalk:
@@ -150,23 +179,33 @@ class MainRescue:
             yield from self._piece(walk)
             if walk.eof_offset is not None:
                 self.eof_offset = walk.eof_offset
+            self.damage += walk.passed
             if walk.error is None:
                 self.elements.close(complete=True)
                 return
             self.damage.append(walk.error)
             place = self._place_behind(walk, walk.error)
+            if self._last_run is not None and not self._is_cut(walk.error):
+                self.doubtful[len(self.pieces) - 1] = self._last_run
             self.elements.stopped(walk.error.offset, footers=walk.footers)
             if place is None or len(self.damage) >= MAX_DAMAGED_PLACES:
                 return
             self.pieces.append(RescueWalk(self.container, resumes=walk, offset=place))
 
+    def _is_cut(self, error: StreamError) -> bool:
+        """Tell whether the data ends there, and nothing shows that it goes on."""
+        ends = isinstance(error, TruncatedStreamError) or bool(error.values.get("cut"))
+        return ends and self.described_offset is None
+
     def _piece(self, walk: RescueWalk) -> Iterator[tuple[int, Item]]:
         number = len(self.pieces) - 1
+        self._last_run = None
         for item in walk.records():
             if isinstance(item, Opaque) and item.detail.get("extent") == "damage":
                 continue
             name = getattr(item, "name", "")
             self.elements.add(item, name, walk.handlers, behind_damage=number > 0)
+            self._last_run = item.runs[-1] if isinstance(item, PageBatch) else None
             yield number, item
 
     def _place_behind(self, walk: RescueWalk, error: StreamError) -> int | None:

@@ -62,6 +62,8 @@ class StreamWalk(SectionEnds):
     Its arguments and attributes are those of `StreamState`.
     """
 
+    _exact = False  # see `PageRecordReader`
+
     def records(self) -> Iterator[Item]:
         """Yield every byte of the stream, in order, each under a name."""
         cursor = Cursor(self.source, self.start_offset)
@@ -251,12 +253,11 @@ class StreamWalk(SectionEnds):
         if self.page_size is None and "mapped-ram" in (capabilities or ()):
             # A header with another page size would give wrong pages: QEMU 10.0 loads it in silence.
             self._look_ahead(cursor.offset)
-        reader = BlockListReader(
+        reader = self._block_list(
             cursor,
+            section,
             mapped="mapped-ram" in (capabilities or ()) if known else None,
             ignore_shared="x-ignore-shared" in (capabilities or ()) if known else None,
-            page_size_len=self.page_size.length if self.page_size else None,
-            damage=self._note if self._resync else None,
         )
         self.blocks = reader.blocks
         for record in reader.read():
@@ -268,6 +269,18 @@ class StreamWalk(SectionEnds):
             self._note_page_size(PageSize(mapped.header.page_size, "mapped-ram header"))
         yield from self._ram_part(cursor, mapped=bool(reader.mapped))
 
+    def _block_list(
+        self, cursor: Cursor, section: Section, *, mapped: bool | None, ignore_shared: bool | None
+    ) -> BlockListReader:
+        del section
+        return BlockListReader(
+            cursor,
+            mapped=mapped,
+            ignore_shared=ignore_shared,
+            page_size_len=self.page_size.length if self.page_size else None,
+            damage=self._note if self._resync else None,
+        )
+
     def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
         if self._pages is None:
             page_size = self._decided_page_size(cursor)
@@ -276,6 +289,7 @@ class StreamWalk(SectionEnds):
                 page_size.length,
                 mapped=mapped,
                 damage=self._note if self._resync else None,
+                exact=self._exact,
             )
         try:
             yield from self._pages.read(cursor, careful=self._careful)

@@ -20,6 +20,9 @@ SIZE = 4096
 BIG, SMALL = "big", "small"
 BLOCKS = [ram.BlockEntry(BIG, 16 * SIZE), ram.BlockEntry(SMALL, 4 * SIZE)]
 NONSENSE = b"\xff" * 64
+# A page right in front of damage is doubtful, but for a zero page, whose record is nothing else.
+DAMAGE = ram.zero(15 * SIZE) + NONSENSE
+IN_FRONT = {(BIG, 15): bytes(SIZE)}
 TIMER = framing.section_full(9, "timer", framing.timer_body(), version_id=2)
 STATE = framing.section_full(10, "globalstate", framing.globalstate_body("running"))
 DESCRIPTION = vmdesc.vmdescription(
@@ -81,9 +84,13 @@ def test_sound_stream_is_whole(tmp_path: Path) -> None:
 
 
 def test_pages_behind_damage_have_the_block_that_is_named(tmp_path: Path) -> None:
-    data = stream(plain(0, BIG) + NONSENSE, plain(1, SMALL) + plain(2))
+    data = stream(plain(0, BIG) + DAMAGE, plain(1, SMALL) + plain(2))
     pages, found = found_in(data, tmp_path)
-    assert pages == {(BIG, 0): content(0), (SMALL, 1): content(1), (SMALL, 2): content(2)}
+    assert pages == IN_FRONT | {
+        (BIG, 0): content(0),
+        (SMALL, 1): content(1),
+        (SMALL, 2): content(2),
+    }
     assert found.versions_may_be_old
     assert [element.name for element, _ in found.elements if element.complete] == [
         "ram", "ram", "ram", "timer", "globalstate",
@@ -102,20 +109,75 @@ def test_first_footer_with_another_id_is_damage_and_no_stream_without_footers(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("change", ["insert", "delete"])
+@pytest.mark.parametrize("length", [1, 7, 8, 100, SIZE])
+@pytest.mark.parametrize("first", [0x00, 0x10, 0x20, 0x22, 0xFF])
+def test_page_that_lost_or_gained_bytes_is_not_known(
+    change: str, length: int, first: int, tmp_path: Path
+) -> None:
+    """What stands where the next word should be has any flag; each of these says EOS to a QEMU."""
+    sent = [bytes([first, page]) * (SIZE // 2) for page in range(4)]
+    parts = [ram.page(page * SIZE, sent[page], None if page else BIG) for page in range(4)]
+    at = len(parts[1]) - SIZE + 1000  # in page 1
+    lost = length if change == "delete" else 0
+    put = bytes([first]) * (0 if change == "delete" else length)
+    rest = parts[1][at:] + parts[2]
+    parts[1:3] = [parts[1][:at] + put + rest[lost:]]
+    pages, found = found_in(stream(b"".join(parts), plain(9, BIG)), tmp_path)
+    assert not found.whole
+    assert pages.keys() >= {(BIG, 0), (BIG, 9)}
+    assert pages.pop((BIG, 9)) == content(9)
+    assert {place: sent[place[1]] for place in pages} == pages
+
+
+def test_older_version_of_a_page_that_is_doubtful_is_not_taken_for_it(tmp_path: Path) -> None:
+    pages, found = found_in(stream(plain(0, BIG), plain(0, BIG, 1) + NONSENSE), tmp_path)
+    assert pages == {}
+    assert "the page right in front of the damage may lack bytes: it is left out" in found.reasons
+
+
+def test_stream_that_is_cut_short_keeps_its_last_page(tmp_path: Path) -> None:
+    data = stream(plain(0, BIG) + plain(1))
+    end = data.index(content(1)) + SIZE
+    for more in range(9):
+        pages, found = found_in(data[: end + more], tmp_path)
+        assert pages == {(BIG, 0): content(0), (BIG, 1): content(1)}
+        assert not found.whole
+
+
+@pytest.mark.parametrize("at", [10, 20])
+def test_device_of_another_length_than_described_is_not_whole(at: int, tmp_path: Path) -> None:
+    """Its footer is where it ends, but a byte of it is lost, and others have moved."""
+    body = framing.timer_body()
+    short = framing.section_full(9, "timer", body[:at] + body[at + 1 :], version_id=2)
+    _, found = found_in(stream(plain(0, BIG), devices=short + STATE), tmp_path)
+    assert not found.guest_whole
+    assert [device.name for device in found.missing] == ["timer"]
+    assert f"expected {len(body)} bytes" in str(found.damage[0])
+
+
+def test_last_section_of_ram_that_is_damaged_leaves_versions_old(tmp_path: Path) -> None:
+    data = stream(plain(0, BIG), plain(0, BIG, 1))
+    at = data.index(content(0, 1)) - 8  # its word
+    _, found = found_in(data[:at] + NONSENSE + data[at + 64 :], tmp_path)
+    assert found.versions_may_be_old
+
+
 def test_block_that_is_not_named_is_found_by_its_length(tmp_path: Path) -> None:
     """Page 9 is in none but the big block, so the pages before it in its chain are, too."""
-    data = stream(plain(0, BIG) + NONSENSE, plain(1) + plain(9), plain(2) + plain(3, SMALL))
+    data = stream(plain(0, BIG) + DAMAGE, plain(1) + plain(9), plain(2) + plain(3, SMALL))
     pages, _ = found_in(data, tmp_path)
     assert pages == {
+        **IN_FRONT,
         **{(BIG, page): content(page) for page in (0, 1, 2, 9)},
         (SMALL, 3): content(3),
     }
 
 
 def test_block_that_could_be_either_is_not_guessed(tmp_path: Path) -> None:
-    data = stream(plain(0, BIG) + NONSENSE, plain(1) + plain(2), plain(9, BIG))
+    data = stream(plain(0, BIG) + DAMAGE, plain(1) + plain(2), plain(9, BIG))
     pages, _ = found_in(data, tmp_path)
-    assert pages == {(BIG, 0): content(0), (BIG, 9): content(9)}
+    assert pages == IN_FRONT | {(BIG, 0): content(0), (BIG, 9): content(9)}
 
 
 def test_delta_is_applied_to_the_page_that_it_changes(tmp_path: Path) -> None:
@@ -126,12 +188,12 @@ def test_delta_is_applied_to_the_page_that_it_changes(tmp_path: Path) -> None:
 
 def test_delta_behind_damage_changes_a_version_that_may_be_lost(tmp_path: Path) -> None:
     data = stream(
-        plain(0, BIG) + plain(1) + NONSENSE,
+        plain(0, BIG) + plain(1) + DAMAGE,
         plain(9, BIG) + delta(0, 1, 2),
         plain(1, BIG, 3) + delta(1, 3, 4),
     )
     pages, _ = found_in(data, tmp_path)
-    assert pages == {(BIG, 9): content(9), (BIG, 1): content(1, 4)}
+    assert pages == IN_FRONT | {(BIG, 9): content(9), (BIG, 1): content(1, 4)}
 
 
 def test_delta_of_nothing_is_not_known(tmp_path: Path) -> None:
@@ -185,13 +247,13 @@ def test_devices_without_description_are_not_listed(tmp_path: Path) -> None:
 def test_huge_block_costs_what_is_known_of_it(tmp_path: Path) -> None:
     blocks = [ram.BlockEntry(BIG, 1 << 55)]
     far = (1 << 55) - SIZE
-    data = stream(plain(0, BIG) + ram.page(far, content(7)) + NONSENSE, blocks=blocks)
+    data = stream(plain(0, BIG) + ram.page(far, content(7)) + DAMAGE, blocks=blocks)
     (tmp_path / "damaged").write_bytes(data)
     with soon():
         done = salvage(tmp_path / "damaged", out=tmp_path / "out")
     (pages,) = done.found.maps
-    assert pages.known_pages == 2
-    assert pages.unknown == [(1, (1 << 43) - 2)]
+    assert pages.known_pages == 3
+    assert pages.unknown == [(1, 14), (16, (1 << 43) - 17)]
     with qmig.open_capture(tmp_path / "out") as capture:
         assert capture.ram[BIG].read(far, SIZE) == content(7)
 
