@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
 from qmig.capture.ram_record import text_of
-from qmig.capture.records import Record
+from qmig.capture.records import NOT_READ, Opaque, Record
 from qmig.capture.sections import Configuration
 from qmig.errors import LimitExceededError, MalformedStreamError
 from qmig.faults import Fault
@@ -21,23 +22,63 @@ from qmig.wire.framing import (
     SubsectionHead,
     TargetPageBits,
 )
-from qmig.wire.gate import read_record
+from qmig.wire.gate import read_record, spaced_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from qmig.capture.source import Cursor
+    from qmig.errors import StreamError
+
+
+_TYPE: Final = bytes([QemuVmSection.CONFIGURATION])
+_NAME_AT: Final = 5  # behind the type and the name's length
+_MOST_NAME_LEN: Final = 127  # of a name that is believed without the type; QEMU's have up to 30
+_NAME_LOOK: Final = re.compile(rb"[A-Za-z0-9._+-]{3,}")
+_BEHIND: Final = bytes(
+    (
+        QemuVmSection.SUBSECTION,
+        QemuVmSection.SECTION_START,
+        QemuVmSection.SECTION_FULL,
+        QemuVmSection.COMMAND,
+    )
+)
+
+
+def begins_configuration(cursor: Cursor) -> bool:
+    """Tell whether a configuration section stands at a cursor, be its type damaged or not.
+
+    Without its type it is known by the name of a machine type, with what can stand behind it.
+    """
+    head = cursor.peek(_NAME_AT)
+    if head[:1] == _TYPE or len(head) < _NAME_AT:
+        return head[:1] == _TYPE
+    length = _name_len(head)
+    if length > _MOST_NAME_LEN:
+        return False
+    data = cursor.peek(_NAME_AT + length + 1)
+    name, behind = data[_NAME_AT : _NAME_AT + length], data[_NAME_AT + length :]
+    return _NAME_LOOK.fullmatch(name) is not None and behind != b"" and behind in _BEHIND
+
+
+def _name_len(head: bytes) -> int:
+    return int.from_bytes(head[1:_NAME_AT], "big")
 
 
 class ConfigurationReader:
     """Reads the configuration section at a cursor.
 
+    Args:
+        cursor: where `begins_configuration` sees one.
+        damage: takes an error behind which reading goes on; None: it is raised.
+
     Attributes:
         configuration: what was read so far; None before the first record.
     """
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, damage: Callable[[StreamError], None] | None = None) -> None:
         self._cursor = cursor
+        self._damage = damage
         self.configuration: Configuration | None = None
 
     def read(self) -> Iterator[Record]:
@@ -48,10 +89,42 @@ class ConfigurationReader:
         """
         cursor = self._cursor
         start = cursor.offset
+        if cursor.peek(1) != _TYPE:
+            yield from self._behind_damaged_type()
+            return
         record = read_record(cursor, ConfigurationRecord, what="configuration")
         configuration = Configuration(text_of(record.name), start)
         self.configuration = configuration
         yield Record(start, cursor.offset - start, "configuration", record)
+        yield from self._subsections(configuration)
+
+    def _behind_damaged_type(self) -> Iterator[Record]:
+        cursor = self._cursor
+        start = cursor.offset
+        error = MalformedStreamError(
+            path=cursor.name,
+            offset=start,
+            record="configuration",
+            field="type",
+            expected=spaced_hex(_TYPE),
+            found=spaced_hex(cursor.peek(1)),
+            hint="the name of a machine type stands behind it",
+            fault=Fault.CONFIGURATION_MISSING,
+        )
+        if self._damage is None:
+            raise error
+        self._damage(error)
+        length = _name_len(cursor.peek(_NAME_AT))
+        name = cursor.peek(_NAME_AT + length)[_NAME_AT:]
+        configuration = Configuration(text_of(name), start)
+        self.configuration = configuration
+        yield Opaque(start, 1, NOT_READ, extent="damage")
+        yield Record(start + 1, _NAME_AT - 1 + length, "configuration name")
+        cursor.skip(_NAME_AT + length, what="configuration")
+        yield from self._subsections(configuration)
+
+    def _subsections(self, configuration: Configuration) -> Iterator[Record]:
+        cursor, start = self._cursor, configuration.offset
         while cursor.peek(1) == bytes([QemuVmSection.SUBSECTION]):
             yield from self._subsection(configuration)
         configuration.length = cursor.offset - start

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.commands import CommandReader
-from qmig.capture.configuration import ConfigurationReader
+from qmig.capture.configuration import ConfigurationReader, begins_configuration
 from qmig.capture.page_size import (
     PageSize,
     page_size_of_machine,
@@ -84,7 +84,7 @@ class StreamWalk(SectionEnds):
     def _stream(self, cursor: Cursor) -> Iterator[Item]:
         if self._resumes is None:
             yield self._file_header(cursor)
-            if cursor.peek(1) == bytes([QemuVmSection.CONFIGURATION]):
+            if begins_configuration(cursor):
                 yield from self._attempt(cursor, self._configuration(cursor))
         yield from self._elements(cursor)
         start = cursor.offset
@@ -93,7 +93,7 @@ class StreamWalk(SectionEnds):
         yield from self._behind_eof(cursor)
 
     def _configuration(self, cursor: Cursor) -> Iterator[Record]:
-        reader = ConfigurationReader(cursor)
+        reader = ConfigurationReader(cursor, self._note if self._resync else None)
         for record in reader.read():
             self.configuration = reader.configuration
             yield record

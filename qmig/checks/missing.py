@@ -87,15 +87,15 @@ def missing_of(capture: Capture) -> Missing | None:
 
 
 def _ram_is_complete(capture: Capture, walk: StreamWalk) -> bool:
-    """Tell whether all pages were read before anything was wrong."""
+    """Tell whether all pages were read, and nothing was wrong between the first and the last."""
     if any(channel.error for channel in capture.channels):
         return False
-    ends = [
-        row.offset + row.length
-        for row in walk.sections.rows
-        if row.kind == QemuVmSection.SECTION_END and row.idstr == "ram" and row.complete
-    ]
-    return bool(ends) and all(error.offset >= ends[0] for error in walk.errors)
+    rows = [row for row in walk.sections.rows if row.idstr == "ram" and row.complete]
+    starts = [row.offset for row in rows if row.kind == QemuVmSection.SECTION_START]
+    ends = [row.offset + row.length for row in rows if row.kind == QemuVmSection.SECTION_END]
+    if not starts or not ends:
+        return False
+    return not any(starts[0] <= error.offset < ends[0] for error in walk.errors)
 
 
 def _pages(capture: Capture, walk: StreamWalk, block: RamBlock) -> MissingPages:

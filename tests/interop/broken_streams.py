@@ -118,6 +118,12 @@ STREAMS: Final[Mapping[str, Callable[[], Capture]]] = {
     "version 2": lambda: stream(header=framing.file_header(version=2)),
     "version 4": lambda: stream(header=framing.file_header(version=4)),
     "no configuration": lambda: stream(configuration=b""),
+    "type of the configuration damaged": lambda: stream(
+        configuration=b"\x17" + framing.configuration("none")[1:]
+    ),
+    "type of the configuration damaged to that of EOF": lambda: stream(
+        configuration=b"\0" + framing.configuration("none")[1:]
+    ),
     "unknown capability": lambda: stream(
         configuration=framing.configuration("none", [framing.capabilities(["warp-drive"])])
     ),
