@@ -30,6 +30,7 @@ class Fault(StrEnum):
     FOOTER_MISSING = "footer-missing"
     FOOTER_ID = "footer-id"
     ELEMENT_TYPE = "element-type"
+    EOF_EARLY = "eof-early"
 
     RAM_OPENING = "ram-opening"
     RAM_BLOCK_NAMELESS = "ram-block-nameless"

@@ -34,7 +34,7 @@ FOOTER_LEN: Final = fixed_len(FooterRecord)
 _VMDESC_HEAD_LEN: Final = fixed_len(VmDescriptionHead)
 _SEARCH_LEN: Final = MIB
 _SEARCH_BEHIND_WEAK_LEN: Final = 16 * MIB
-_LOOK_LEN: Final = 300  # a section header with the longest name
+LOOK_LEN: Final = 300  # a section header with the longest name
 _MOST_CANDIDATES: Final = 16  # of texts that look like a vmdescription and are not
 _NAME_LEN_AT: Final = 5  # type and id stand before it
 _MOST_INSTANCE: Final = 1 << 16
@@ -91,7 +91,7 @@ def find_vmdescription(
     upper = end
     while upper > lowest:
         start = max(lowest, upper - _SEARCH_LEN)
-        data = source.read_at(start, upper - start + _LOOK_LEN)
+        data = source.read_at(start, upper - start + LOOK_LEN)
         if data.strip(b"\0"):
             for match in reversed([*_VMDESC_LOOK.finditer(data)]):
                 if start + match.start() >= upper:
@@ -159,7 +159,7 @@ def plausible_element(data: bytes, known_ids: Container[int], *, in_package: boo
 
 def _may_be_cut_short(data: bytes) -> bool:
     """Tell whether the data ends inside the head of an element that could begin so."""
-    kind, rest = data[0], data[1:_LOOK_LEN]
+    kind, rest = data[0], data[1:LOOK_LEN]
     if kind in (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END):
         return len(data) < fixed_len(PartHead)
     if kind == QemuVmSection.COMMAND:
@@ -217,6 +217,24 @@ def plausible_section_head(data: bytes, *, any_numbers: bool = False) -> bool:
     )
 
 
+def hidden_element(behind: bytes, open_ids: Container[int]) -> QemuVmSection | None:
+    """Tell what begins at an EOF byte if that is damage; None: nothing, so it is EOF.
+
+    Args:
+        behind: what stands behind the byte, up to a header with the longest name.
+        open_ids: ids of sections that were opened by START and have not ended.
+    """
+    if plausible_section_head(bytes([QemuVmSection.SECTION_FULL]) + behind):
+        return QemuVmSection.SECTION_FULL
+    section_id = int.from_bytes(behind[:4], "big")
+    if len(behind) > fixed_len(PartHead) and section_id and section_id in open_ids:
+        return QemuVmSection.SECTION_PART
+    command = bytes([QemuVmSection.COMMAND]) + behind
+    if len(command) > fixed_len(CommandHead) and _plausible_command(command):
+        return QemuVmSection.COMMAND
+    return None
+
+
 def search_footer(
     cursor: Cursor, section_id: int, known_ids: Container[int], *, in_package: bool
 ) -> int | None:
@@ -230,11 +248,11 @@ def search_footer(
     most = at + MAX_OPAQUE_SECTION_LEN
     weak: int | None = None
     while at < most:
-        data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
+        data = _look(cursor, at, _SEARCH_LEN + LOOK_LEN)
         position = data.find(footer)
         while 0 <= position < _SEARCH_LEN:
             behind = position + FOOTER_LEN
-            ahead = data[behind : behind + _LOOK_LEN]
+            ahead = data[behind : behind + LOOK_LEN]
             plausible = plausible_element(ahead, known_ids, in_package=in_package)
             if plausible is Plausible.YES:
                 return at + position
@@ -256,12 +274,12 @@ def guess_end(cursor: Cursor) -> int | None:
     at = cursor.offset
     most = at + MAX_OPAQUE_SECTION_LEN
     while at < most:
-        data = _look(cursor, at, _SEARCH_LEN + _LOOK_LEN)
+        data = _look(cursor, at, _SEARCH_LEN + LOOK_LEN)
         for match in re.finditer(_NEXT_LOOK, data):
             position = match.start()
             if position >= _SEARCH_LEN:
                 break
-            ahead = data[position : position + _LOOK_LEN]
+            ahead = data[position : position + LOOK_LEN]
             if ahead[0] == QemuVmSection.EOF or plausible_section_head(ahead):
                 return at + position
         if len(data) <= _SEARCH_LEN:

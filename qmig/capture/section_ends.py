@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qmig.capture.extent import (
     FOOTER_LEN,
+    LOOK_LEN,
     Plausible,
     footer_bytes,
     guess_end,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from qmig.capture.sections import Section
 
-_LOOK_LEN: Final = 300
 
 
 class SectionEnds(StreamState):
@@ -156,7 +156,7 @@ class SectionEnds(StreamState):
         return self._element_at(cursor, end, or_weakly=True)
 
     def _element_at(self, cursor: Cursor, offset: int, *, or_weakly: bool = False) -> bool:
-        ahead = Cursor(cursor.source, offset, limit=cursor.limit).peek(_LOOK_LEN)
+        ahead = Cursor(cursor.source, offset, limit=cursor.limit).peek(LOOK_LEN)
         if not ahead:
             return or_weakly
         look = plausible_element(ahead, self._handlers, in_package=self._in_package)

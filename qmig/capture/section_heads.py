@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qmig.capture.extent import LOOK_LEN, hidden_element
 from qmig.capture.ram_record import text_of
 from qmig.capture.records import Record
 from qmig.capture.sections import Section
@@ -14,7 +15,7 @@ from qmig.wire.gate import read_record
 from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from qmig.capture.source import Cursor
 
@@ -90,3 +91,30 @@ def continued_section(
         in_package=in_package,
     )
     return Record(start, cursor.offset - start, "section header", head), section
+
+
+def early_eof(cursor: Cursor, rows: Iterable[Section]) -> MalformedStreamError | None:
+    """Tell whether an EOF byte stands where the type of a header should be; None: it does not.
+
+    QEMU takes it for the end, and loads a guest without all that follows, RAM as well.
+
+    Args:
+        cursor: at the byte.
+        rows: the sections before it.
+    """
+    kinds = {kind: {row.section_id for row in rows if row.kind == kind} for kind in QemuVmSection}
+    open_ids = kinds[QemuVmSection.SECTION_START] - kinds[QemuVmSection.SECTION_END]
+    hidden = hidden_element(cursor.peek(1 + LOOK_LEN)[1:], open_ids)
+    if hidden is None:
+        return None
+    return MalformedStreamError(
+        path=cursor.name,
+        offset=cursor.offset,
+        record="element",
+        field="type",
+        expected=f"0x{hidden:02x} ({hidden.name}), whose header stands behind it",
+        found="0x00 (EOF)",
+        hint="QEMU takes it for the end: all that follows would be missing",
+        fault=Fault.EOF_EARLY,
+        values={"type": cursor.peek(2)[1]},
+    )

@@ -20,7 +20,7 @@ from qmig.capture.page_size_probe import probed_page_size
 from qmig.capture.ram import BlockListReader, PageRecordReader
 from qmig.capture.records import NOT_READ, Opaque, PageBatch, Record
 from qmig.capture.section_ends import SectionEnds
-from qmig.capture.section_heads import continued_section, opened_section
+from qmig.capture.section_heads import continued_section, early_eof, opened_section
 from qmig.capture.sections import (
     Section,
 )
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 _OPENING: Final = (QemuVmSection.SECTION_START, QemuVmSection.SECTION_FULL)
 _CONTINUING: Final = (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END)
-_LOOK_LEN: Final = 300
 
 
 class StreamWalk(SectionEnds):
@@ -132,7 +131,7 @@ class StreamWalk(SectionEnds):
                 if self._in_package:
                     return
                 raise cursor.truncated(1, 0, what="element")
-            if first[0] == QemuVmSection.EOF:
+            if first[0] == QemuVmSection.EOF and self._early_eof(cursor) is None:
                 return
             self._open_section = None
             yield from self._attempt(cursor, self._element(cursor, first[0]))
@@ -147,6 +146,8 @@ class StreamWalk(SectionEnds):
             yield from self._command(cursor)
         elif kind == QemuVmSection.SECTION_FOOTER and self._resync and self._without_footer:
             yield self._late_footer(cursor, *self._without_footer)
+        elif kind == QemuVmSection.EOF and (error := self._early_eof(cursor)) is not None:
+            raise error
         else:
             first = not self.sections.rows and not self.commands and self.configuration is None
             raise MalformedStreamError(
@@ -160,6 +161,11 @@ class StreamWalk(SectionEnds):
                 fault=Fault.CONFIGURATION_MISSING if first else Fault.ELEMENT_TYPE,
                 values={"type": kind},
             )
+
+    def _early_eof(self, cursor: Cursor) -> MalformedStreamError | None:
+        if self._in_package or any(command.name == "ENABLE_COLO" for command in self.commands):
+            return None  # behind the EOF of COLO its checkpoints follow
+        return early_eof(cursor, self.sections.rows)
 
     def _misplaced(self, kind: int) -> str:
         if kind not in set(QemuVmSection):

@@ -193,6 +193,18 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "Expected vmdescription section, but got {type}",
     ),
     Rule(
+        "QM021",
+        "have EOF behind all sections and commands",
+        _ERROR,
+        "A byte of EOF stands where the type of a header should be, with the rest of the header "
+        "behind it. QEMU takes it for the end: what follows, devices or RAM, keeps the state of "
+        "a reset. The byte must be the type that is told.",
+        "migration/savevm.c: qemu_loadvm_state_main, qemu_loadvm_state, 10.0",
+        Outcome.LOADS_WRONG,
+        "Expected vmdescription section, but got {type}",
+        frozenset({Fault.EOF_EARLY}),
+    ),
+    Rule(
         "QM022",
         "have nothing behind the vmdescription",
         Severity.NOTE,

@@ -173,6 +173,12 @@ STREAMS: Final[Mapping[str, Callable[[], Capture]]] = {
     ),
     "device twice": lambda: stream(after=framing.section_full(17, "globalstate", _STATE)),
     "PART behind END": lambda: stream(after=framing.section_part(RAM_ID, ram.eos())),
+    "EOF for the type of a PART section": lambda: stream(
+        part=b"\0" + framing.section_part(RAM_ID, _PAGES + ram.eos())[1:]
+    ),
+    "EOF for the type of a FULL section": lambda: stream(
+        state=b"\0" + framing.section_full(16, "globalstate", _STATE)[1:]
+    ),
     "EOF missing": _cut_before_eof,
     "cut inside RAM": _cut_in_ram,
     "vmdescription cut": _cut(20),
