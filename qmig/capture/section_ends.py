@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from qmig.capture.sections import Section
 
 
-
 class SectionEnds(StreamState):
     """Finds the end of each section of a stream; see `StreamWalk`."""
 

@@ -17,6 +17,8 @@ from qmig.wire.magic import SALVAGED_SECTION
 from qmig.wire.vmdesc import decode_devices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qmig.capture.container import Container
     from qmig.capture.records import Record
     from qmig.checks.check import Walk
@@ -119,7 +121,7 @@ class DeviceCheck(Check):
             record=full.what,
             expected="a guest that is whole",
             found="what was salvaged of one",
-            idstr=full.idstr,
+            name=full.idstr,
             instance_id=full.instance_id,
         )
 
@@ -182,12 +184,11 @@ class DeviceCheck(Check):
         self._page_size(container, walk, description, offset)
         if walk.errors:
             return  # sections may be lost, or run into one another
-        sections, entries = [full.key for full in self._fulls], _keys(description)
-        if sections != entries:
-            self._not_the_same(container, description, offset)
+        devices = list(decode_devices(text, description.devices))
+        if [full.key for full in self._fulls] != _keys(description):
+            self._not_the_same(container, description, devices, offset)
         waiting = {full.key: full for full in reversed(self._fulls)}
-        pairs = zip(description.devices, decode_devices(text, description.devices), strict=True)
-        for entry, device in pairs:
+        for entry, device in zip(description.devices, devices, strict=True):
             full = waiting.pop((entry.name, entry.instance_id), None)
             sound = self._sound(container, entry, device, offset)
             if full is not None:
@@ -210,33 +211,16 @@ class DeviceCheck(Check):
             found="none" if told is None else str(told),
         )
 
-    def _not_the_same(self, container: Container, description: VmDescription, offset: int) -> None:
+    def _not_the_same(
+        self,
+        container: Container,
+        description: VmDescription,
+        devices: Sequence[Pairs],
+        offset: int,
+    ) -> None:
         """Report sections without an entry, entries without a section, or their order."""
         sections = Counter(full.key for full in self._fulls)
         entries = Counter(_keys(description))
-        left = sections - entries
-        for full in reversed(self._fulls):
-            if left[full.key] > 0:
-                left[full.key] -= 1
-                self.context.report(
-                    "QM405",
-                    container,
-                    offset=full.head_offset,
-                    length=full.body_offset + full.body_len - full.head_offset,
-                    record=full.what,
-                    expected="an entry in the vmdescription",
-                    found="none",
-                )
-        missing = entries - sections
-        for name, instance_id in missing:
-            self.context.report(
-                "QM406",
-                container,
-                offset=offset,
-                record=f"vmdescription, device {name!r}, instance {instance_id}",
-                expected="a FULL section",
-                found="none",
-            )
         if sections == entries:
             self.context.report(
                 "QM407",
@@ -246,6 +230,62 @@ class DeviceCheck(Check):
                 expected=f"{len(self._fulls)} devices in the order of their sections",
                 found="another order",
             )
+            return
+        left, missing = sections - entries, entries - sections
+        if len(self._fulls) == len(devices):
+            for full, entry, device in zip(self._fulls, description.devices, devices, strict=True):
+                key = (entry.name, entry.instance_id)
+                if left[full.key] > 0 and missing[key] > 0:
+                    left[full.key] -= 1
+                    missing[key] -= 1
+                    self._other_name(container, full, entry, device)
+        for full in reversed(self._fulls):
+            if left[full.key] > 0:
+                left[full.key] -= 1
+                self._undescribed(container, full, "an entry in the vmdescription", "none")
+        for name, instance_id in +missing:
+            self.context.report(
+                "QM406",
+                container,
+                offset=offset,
+                record=f"vmdescription, device {name!r}, instance {instance_id}",
+                expected="a FULL section",
+                found="none",
+            )
+
+    def _other_name(
+        self, container: Container, full: _Full, entry: DeviceEntry, device: Pairs
+    ) -> None:
+        """Report a section in the place of which the description has another device."""
+        own = device.first("vmsd_name")
+        named_twice = isinstance(own, str) and own != "" and entry.name.endswith(own)
+        expected = f"{entry.name!r}, instance {entry.instance_id}, as the vmdescription has it"
+        if full.idstr == entry.name or not named_twice:
+            self._undescribed(container, full, expected, "another header, or the entry is damaged")
+            return
+        self.context.report(
+            "QM417",
+            container,
+            offset=full.head_offset,
+            length=full.body_offset - full.head_offset,
+            record=full.what,
+            field="idstr",
+            expected=expected,
+            found=repr(full.idstr),
+            name=full.idstr,
+            instance_id=full.instance_id,
+        )
+
+    def _undescribed(self, container: Container, full: _Full, expected: str, found: str) -> None:
+        self.context.report(
+            "QM405",
+            container,
+            offset=full.head_offset,
+            length=full.body_offset + full.body_len - full.head_offset,
+            record=full.what,
+            expected=expected,
+            found=found,
+        )
 
     def _sound(self, container: Container, entry: DeviceEntry, device: Pairs, offset: int) -> bool:
         """Report where a description contradicts itself; tell whether it does not."""

@@ -21,6 +21,7 @@ from qmig.checks.multifd_init_checks import ChannelSetCheck
 from qmig.checks.multifd_packet_checks import DeviceStateCheck, PacketCheck
 from qmig.checks.multifd_payload_checks import PayloadCheck
 from qmig.checks.multifd_set_checks import SetCheck
+from qmig.checks.name_checks import NameCheck
 from qmig.checks.ram_checks import BlockListCheck, PageCheck, RamWordCheck
 from qmig.checks.ram_order_checks import PostcopyPagesCheck, XbzrleBaseCheck
 from qmig.faults import Fault
@@ -51,6 +52,7 @@ RULES: Final[Mapping[str, Rule]] = {
 
 CHECKS: Final[tuple[type[Check], ...]] = (
     FramingCheck,
+    NameCheck,
     CommandCheck,
     BlockListCheck,
     RamWordCheck,

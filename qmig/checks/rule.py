@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from qmig.faults import Fault
+
+
+UNKNOWN_SECTION: Final = (
+    "Unknown savevm section or instance '{name}' {instance_id}. Make sure that your current VM "
+    "setup matches your saved VM setup, including any hotplugged devices"
+)
+"""What a QEMU prints of a section of which it has no device."""
 
 
 class Severity(StrEnum):

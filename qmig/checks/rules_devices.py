@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qmig.checks.rule import Outcome, Rule, Severity
+from qmig.checks.rule import UNKNOWN_SECTION, Outcome, Rule, Severity
 from qmig.faults import Fault
 
 _ERROR: Final = Severity.ERROR
@@ -61,18 +61,19 @@ _VMDESCRIPTION: Final[tuple[Rule, ...]] = (
         "describe each FULL section in the vmdescription",
         _WARNING,
         "A section has no entry, so nothing but its footer tells where it ends. It may have been "
-        "put in behind QEMU's back.",
+        "put in behind QEMU's back; or its header or the description is damaged, and where it is "
+        "the header, QEMU refuses the section as one of an unknown device.",
         _DESCRIBE,
         _LOADS,
     ),
     Rule(
         "QM406",
         "have a section for each device in the vmdescription",
-        _WARNING,
+        _ERROR,
         "The section of a described device is not in the stream: it keeps the state that it has "
         "after a reset when this is restored.",
         _DESCRIBE,
-        _LOADS,
+        Outcome.LOADS_WRONG,
     ),
     Rule(
         "QM407",
@@ -143,6 +144,16 @@ _DEVICES: Final[tuple[Rule, ...]] = (
         "Missing section footer for {idstr}",
     ),
     Rule(
+        "QM417",
+        "name in each section the device that the vmdescription has in its place",
+        _ERROR,
+        "The description is sound there: it has the device's own name twice. So the header of the "
+        "section is damaged; with the name from the description it can be restored.",
+        f"migration/savevm.c: find_se, qemu_loadvm_section_start_full; {_DESCRIBE}",
+        _REFUSES,
+        UNKNOWN_SECTION,
+    ),
+    Rule(
         "QM415",
         "name a run state of QEMU in globalstate",
         _ERROR,
@@ -160,8 +171,7 @@ _DEVICES: Final[tuple[Rule, ...]] = (
         "zeros after the load, and devices as after a reset.",
         "migration/savevm.c: qemu_loadvm_section_start_full, 10.0",
         _REFUSES,
-        "Unknown savevm section or instance '{idstr}' {instance_id}. Make sure that your current "
-        "VM setup matches your saved VM setup, including any hotplugged devices",
+        UNKNOWN_SECTION,
     ),
 )
 

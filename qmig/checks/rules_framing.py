@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qmig.checks.rule import Outcome, Rule, Severity
+from qmig.checks.rule import UNKNOWN_SECTION, Outcome, Rule, Severity
 from qmig.checks.rules_commands import RULES as COMMAND_RULES
 from qmig.faults import Fault
 
@@ -131,6 +131,15 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         frozenset({Fault.SECTION_ID}),
     ),
     Rule(
+        "QM012",
+        "name sections in plain text",
+        _ERROR,
+        "No device has a name that is no UTF-8 or holds control characters: the header is damaged.",
+        "migration/savevm.c: qemu_loadvm_section_start_full, find_se, 10.0",
+        _REFUSES,
+        UNKNOWN_SECTION,
+    ),
+    Rule(
         "QM013",
         "name the handler of each START and FULL section",
         _ERROR,
@@ -139,6 +148,16 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         _REFUSES,
         "Unable to read ID string for section {section_id}",
         frozenset({Fault.SECTION_NAME}),
+    ),
+    Rule(
+        "QM014",
+        "name the machine with the characters that machine types have",
+        _ERROR,
+        "Machine types consist of letters, digits, dots, dashes, plus signs and underscores. A "
+        "QEMU compares the name with that of its own machine, and prints both.",
+        "migration/savevm.c: configuration_post_load, 10.0",
+        _REFUSES,
+        None,
     ),
     Rule(
         "QM016",

@@ -77,6 +77,15 @@ _BLOCK_LIST: Final[tuple[Rule, ...]] = (
         "system/physmem.c: qemu_ram_set_idstr, qemu_ram_block_by_name, 10.0",
         Outcome.LOADS,
     ),
+    Rule(
+        "QM107",
+        "name blocks in plain text",
+        _ERROR,
+        "No block has a name that is no UTF-8 or holds control characters: the list is damaged.",
+        "migration/ram.c: parse_ramblocks, 10.0",
+        _REFUSES,
+        'Unknown ramblock "{name}", cannot accept migration',
+    ),
 )
 
 _RECORDS: Final[tuple[Rule, ...]] = (

@@ -172,6 +172,13 @@ def _more(name: str) -> Parts:
     return _whole(more=section, describe=describe)
 
 
+def _renamed() -> Broken:
+    parts = Parts()
+    data, head = parts.build(), framing.section_head(framing.SECTION_FULL, 0, "timer")
+    at = parts.body_offset(0) - len(head)
+    return Broken(alone(data[: at + 6] + b"dimmer"[:5] + data[at + 11 :]), at)
+
+
 def _salvaged() -> Broken:
     parts = _more("qmig/salvaged")
     behind = len(parts.sections()[2]) + len(framing.end_of_file())
@@ -196,5 +203,6 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         lambda: _body(1, 4, state=framing.globalstate_body("strolling")),
         _sound(state=framing.globalstate_body("running")),
     ),
+    "QM417": Example(_renamed, _sound()),
     "QM416": Example(_salvaged, lambda: alone(_more("watchdog").build())),
 }

@@ -227,6 +227,28 @@ def _stattrib_sound() -> Files:
     return alone(ended(main))
 
 
+def _early_eof() -> Broken:
+    data = _whole()
+    at = data.index(framing.section_head(framing.SECTION_FULL, 0, "timer", version_id=2))
+    return Broken(alone(patched(data, at, b"\0")), at)
+
+
+def _odd_name() -> Broken:
+    main = stream()
+    main.switchover()
+    main.ram_end()
+    at = len(main.unfinished())
+    main.device(vmdesc.old_style_device("ti\x07mer", 2), b"ab", section_id=7)
+    main.standard_devices()
+    return Broken(alone(main.finish()), at)
+
+
+def _machine_name(name: str) -> bytes:
+    main = MainStream("10.0", name)
+    send_ram(main)
+    return ended(main)
+
+
 EXAMPLES: Final[Mapping[str, Example]] = {
     "QM001": Example(_magic, sound),
     "QM002": Example(lambda: _version(4), sound),
@@ -243,12 +265,17 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM009": Example(_not_mapped, sound),
     "QM010": Example(_element_type, sound),
     "QM011": Example(_unknown_section, sound),
+    "QM012": Example(_odd_name, sound),
+    "QM014": Example(
+        lambda: Broken(alone(_machine_name("no/ne")), 8), lambda: alone(_machine_name("none"))
+    ),
     "QM013": Example(_nameless_section, sound),
     "QM016": Example(_ram_version, sound),
     "QM017": Example(_missing_footer, lambda: alone(_devices_with(None)[0])),
     "QM018": Example(_foreign_footer, lambda: alone(_devices_with(None)[0])),
     "QM019": Example(_cut_before_eof, sound),
     "QM020": Example(_data_behind_eof, _undescribed),
+    "QM021": Example(_early_eof, sound),
     "QM022": Example(_data_behind_description, sound),
     "QM025": Example(_device_twice, sound),
     "QM026": Example(_part_behind_end, sound),

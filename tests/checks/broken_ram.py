@@ -202,6 +202,14 @@ def _huge_page() -> Files:
     return _postcopy(records, 0, host_page_len=_HUGE_LEN).files
 
 
+def _odd_block() -> Broken:
+    name = "ra\x07m"
+    main = started(ram.block_list([_ENTRY, ram.BlockEntry(name, PAGE_LEN)]))
+    main.ram_part(first_round() + ram.zero(0, name))
+    data = ended(main)
+    return Broken(alone(data), data.index(name.encode()) - 1)
+
+
 EXAMPLES: Final[Mapping[str, Example]] = {
     "QM101": Example(_opening, _sound()),
     "QM102": Example(
@@ -214,6 +222,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM104": Example(_cut_list, _sound()),
     "QM105": Example(lambda: _with(ram.block_list([_ENTRY], tail=b"")), _sound()),
     "QM106": Example(_same_name, _other_name, frozenset({"QM125"})),
+    "QM107": Example(_odd_block, _sound()),
     "QM110": Example(lambda: _with(ram.word(0, ram.FULL)), _sound()),
     "QM111": Example(lambda: _with(ram.hook()), _sound()),
     "QM112": Example(_continue_first, _first_record),
