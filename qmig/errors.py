@@ -194,6 +194,11 @@ class OutputClosedError(OutputError):
     """Who read the output has closed it (a pipe into `head`): a reason to stop, not to complain."""
 
 
+def printed_int(value: int) -> int:
+    """Return 32 bits as C's `%d` prints them, which QEMU's messages use for unsigned fields too."""
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
 def join_hint(line: str, hint: str | None) -> str:
     """Append a hint to an error line, where there is one; names from a stream become harmless."""
     whole = f"{line}; {hint}" if hint else line

@@ -65,6 +65,11 @@ def _name_len(head: bytes) -> int:
     return int.from_bytes(head[1:_NAME_AT], "big")
 
 
+_OWN_NAME: Final = b"configuration"
+# What QEMU says a version is: below its least one, or above its own.
+_THAN: Final = ("old for local minimum version_id  1", "new for local version_id 1")
+
+
 class ConfigurationReader:
     """Reads the configuration section at a cursor.
 
@@ -134,7 +139,10 @@ class ConfigurationReader:
         start = cursor.offset
         head = read_record(cursor, SubsectionHead, what="configuration subsection")
         name = text_of(head.name)
-        if head.name not in CONFIGURATION_SUBSECTIONS or head.version_id != 1:
+        version = head.version_id & 0xFF  # migration/vmstate.c: vmstate_subsection_load, uint8_t
+        known = head.name in CONFIGURATION_SUBSECTIONS
+        if not known or version != 1:
+            silent = not known and head.name.startswith(_OWN_NAME)
             raise MalformedStreamError(
                 path=cursor.name,
                 offset=start,
@@ -142,13 +150,14 @@ class ConfigurationReader:
                 field="name and version",
                 expected="target-page-bits, capabilities or uuid, version 1",
                 found=f"{name!r}, version {head.version_id}",
-                hint="QEMU fails here with -2 and no further text",
-                fault=(
-                    Fault.SUBSECTION_VERSION
-                    if head.name in CONFIGURATION_SUBSECTIONS
-                    else Fault.CONFIGURATION_SUBSECTION
-                ),
-                values={"name": name, "version": head.version_id},
+                hint="QEMU fails here with -2 and no further text" if silent else None,
+                fault=Fault.SUBSECTION_VERSION if known else Fault.CONFIGURATION_SUBSECTION,
+                values={
+                    "name": name,
+                    "version": version,
+                    "than": _THAN[version > 0],
+                    "untold": silent,
+                },
             )
         yield Record(start, cursor.offset - start, "configuration subsection", head)
         if name.endswith("capabilities"):

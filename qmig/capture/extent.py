@@ -247,15 +247,21 @@ def search_footer(
     at = cursor.offset
     most = at + MAX_OPAQUE_SECTION_LEN
     weak: int | None = None
+    stray: _StrayFooter | None = None
     while at < most:
         data = _look(cursor, at, _SEARCH_LEN + LOOK_LEN)
         position = data.find(footer)
+        if stray is None:
+            stray = _stray_footer(data, position if position >= 0 else _SEARCH_LEN, footer)
+            stray = None if stray is None else stray._replace(offset=at + stray.offset)
         while 0 <= position < _SEARCH_LEN:
             behind = position + FOOTER_LEN
             ahead = data[behind : behind + LOOK_LEN]
             plausible = plausible_element(ahead, known_ids, in_package=in_package)
             if plausible is Plausible.YES:
-                return at + position
+                # Where the section behind a stray footer has this one's id, so has this footer.
+                lost = stray is not None and stray.next_id == section_id
+                return stray.offset if stray is not None and lost else at + position
             if plausible is Plausible.WEAKLY and weak is None:
                 weak = at + position
                 most = min(most, weak + _SEARCH_BEHIND_WEAK_LEN)
@@ -263,7 +269,37 @@ def search_footer(
         if len(data) <= _SEARCH_LEN:
             break
         at += _SEARCH_LEN
-    return weak
+    return weak if stray is None else stray.offset
+
+
+class _StrayFooter(NamedTuple):
+    """What may be a damaged footer, and the header of a FULL section behind it.
+
+    Attributes:
+        offset: of the footer.
+        next_id: id of the section behind it.
+    """
+
+    offset: int
+    next_id: int
+
+
+def _stray_footer(data: bytes, end: int, footer: bytes) -> _StrayFooter | None:
+    """Return the first one that begins before `end`.
+
+    It is this section's, with damage to its mark, its id, or that in the header, if no other is; a
+    body may hold anything.
+    """
+    either = rb"(?s)(?:\x7e\x00\x00..|." + re.escape(footer[1:]) + rb")"
+    look = re.compile(either + rb"(?=" + _FULL_LOOK + rb")")
+    for match in look.finditer(data, 0, min(end + LOOK_LEN, len(data))):
+        if match.start() >= end:
+            return None
+        behind = match.start() + FOOTER_LEN
+        head = data[behind : behind + LOOK_LEN]
+        if plausible_section_head(head, any_numbers=True):
+            return _StrayFooter(match.start(), int.from_bytes(head[1:_NAME_LEN_AT], "big"))
+    return None
 
 
 def guess_end(cursor: Cursor) -> int | None:

@@ -82,9 +82,12 @@ def frame_dirty_bitmap(cursor: Cursor, kind: QemuVmSection) -> Iterator[Record]:
             yield _record(cursor, DirtyBitmapName, "dirty-bitmap node name")[0]
         if flags & DirtyBitmapFlag.BITMAP_NAME:
             yield _record(cursor, DirtyBitmapName, "dirty-bitmap bitmap name")[0]
+        # One of the three, as a destination looks for them.
         if flags & DirtyBitmapFlag.START:
             yield _record(cursor, DirtyBitmapStart, "dirty-bitmap start")[0]
-        if flags & DirtyBitmapFlag.BITS:
+        elif flags & DirtyBitmapFlag.COMPLETE:
+            pass
+        elif flags & DirtyBitmapFlag.BITS:
             yield _record(cursor, DirtyBitmapBits, "dirty-bitmap bits")[0]
             if not flags & DirtyBitmapFlag.ZEROES:
                 at = cursor.offset

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qmig.memory import MappedLayout, RamBlock
 
 _PIECE_LEN: Final = 256 * 1024
+_OFF_T_END: Final = 1 << 63
 _LOAD_LEN: Final = MIB  # what QEMU reads of a run of pages at a time (MAPPED_RAM_LOAD_BUF_SIZE)
 
 
@@ -65,8 +66,8 @@ def first_lost_pages(
         end: where the file ends.
 
     Returns:
-        Name of the block, addr of the first page, its offset in the file, bytes wanted and bytes
-        there; None where all pages are there.
+        Name of the block, addr of the first page, its offset in the file, and what QEMU says of
+        the read; None where all pages are there.
     """
     size = layout.header.page_size
     if not 0 < size <= _LOAD_LEN:
@@ -89,8 +90,11 @@ def first_lost_pages(
         "block": block.name,
         "addr": first * size,
         "offset": offset,
-        "wanted_len": wanted * size,
-        "available_len": max(0, end - offset),
+        "says": (
+            f"Partial read of size {max(0, end - offset)}, expected {wanted * size}"
+            if offset < _OFF_T_END
+            else "Unable to read from file: Invalid argument"
+        ),
     }
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.mapped import first_lost_pages
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN, LEGAL_PAGE_SIZES
 from qmig.capture.records import Record
-from qmig.errors import MalformedStreamError, StreamError, TruncatedStreamError, naming_cut
+from qmig.errors import (
+    MalformedStreamError,
+    StreamError,
+    TruncatedStreamError,
+    naming_cut,
+    printed_int,
+)
 from qmig.faults import Fault
 from qmig.memory import MappedLayout
 from qmig.wire.gate import read_record
@@ -129,7 +135,7 @@ class MappedHeaderReader:
             )
 
         if header.version > MAPPED_RAM_HDR_VERSION:
-            raise wrong("version", "1", Fault.MAPPED_VERSION, version=header.version)
+            raise wrong("version", "1", Fault.MAPPED_VERSION, version=printed_int(header.version))
         if header.page_size not in LEGAL_PAGE_SIZES:
             fault = Fault.MAPPED_PAGE_SIZE if header.page_size else Fault.MAPPED_PAGE_SIZE_ZERO
             raise wrong("page_size", "a target page size, 256 to 65536", fault)

@@ -26,6 +26,7 @@ _PAGE_SIZE_OF_MACHINE: Final[dict[str, int]] = {
 }
 DEFAULT_PAGE_SIZE_LEN: Final = 4096
 LEGAL_PAGE_SIZES: Final = tuple(1 << bits for bits in range(8, 17))
+SMALLEST_PAGE_SIZE_LEN: Final = LEGAL_PAGE_SIZES[0]
 
 # How trustworthy each origin of a page size is, best first.
 ORIGINS: Final = (

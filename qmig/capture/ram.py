@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.mapped_header import MappedHeaderReader
-from qmig.capture.page_size import LEGAL_PAGE_SIZES
+from qmig.capture.page_size import LEGAL_PAGE_SIZES, SMALLEST_PAGE_SIZE_LEN
 from qmig.capture.page_walk import PageWalk
 from qmig.capture.ram_record import (
     WORD_LEN,
     PageRecordParser,
     flag_names,
     inexact_word,
+    said_of_opening,
     text_of,
 )
 from qmig.capture.records import Opaque, PageBatch, Record
@@ -40,7 +41,8 @@ from qmig.wire.record import fixed_len
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_SMALLEST_PAGE_MASK: Final = 0xFF  # flags of a word before the page size is known
+# Flags of a word before the page size is known.
+_SMALLEST_PAGE_MASK: Final = SMALLEST_PAGE_SIZE_LEN - 1
 _BATCH_LEN: Final = 32 * MIB  # bytes walked before what lies behind is given back
 _BATCH_RUNS: Final = 65_536
 _WORDS_ALONE: Final = (RamSaveFlag.EOS, RamSaveFlag.MULTIFD_FLUSH)
@@ -70,9 +72,11 @@ class BlockListReader:
         mapped: bool | None,
         ignore_shared: bool | None,
         page_size_len: int | None,
+        likely_page_size_len: int = SMALLEST_PAGE_SIZE_LEN,
         damage: Callable[[StreamError], None] | None = None,
     ) -> None:
         self.blocks: list[RamBlock] = []
+        self._likely_mask = likely_page_size_len - 1
         self.total_len = 0
         self.mapped = mapped
         self.ignore_shared = ignore_shared
@@ -103,15 +107,7 @@ class BlockListReader:
                 hint="a QEMU finds the blocks by their names; here their pages have no place",
             )
         if flags != RamSaveFlag.MEM_SIZE:
-            raise MalformedStreamError(
-                path=cursor.name,
-                offset=start,
-                record="RAM block list",
-                field="word",
-                expected="MEM_SIZE with the total of all blocks",
-                found=f"0x{word.word:x} ({flag_names(flags)})",
-                fault=Fault.RAM_OPENING,
-            )
+            raise self._wrong_opening(start, word.word)
         self.total_len = self._left_len = word.word & ~_SMALLEST_PAGE_MASK
         yield Record(start, WORD_LEN, "RAM word", word, flags="MEM_SIZE")
         if self.mapped is None:
@@ -122,8 +118,26 @@ class BlockListReader:
         if self.ignore_shared is None:
             self.ignore_shared = self._find_out_ignore_shared()
         with naming_cut(Fault.RAM_BLOCKS_CUT):
-            while self._left_len:
-                yield from self._entry()
+            try:
+                while self._left_len:
+                    yield from self._entry()
+            except MalformedStreamError as error:
+                if word.word & self._likely_mask == RamSaveFlag.MEM_SIZE:
+                    raise
+                raise self._wrong_opening(start, word.word) from error
+
+    def _wrong_opening(self, start: int, word: int) -> MalformedStreamError:
+        flags = word & self._likely_mask
+        return MalformedStreamError(
+            path=self._cursor.name,
+            offset=start,
+            record="RAM block list",
+            field="word",
+            expected="MEM_SIZE with the total of all blocks",
+            found=f"0x{word:x} ({flag_names(flags)})",
+            fault=Fault.RAM_OPENING,
+            values=said_of_opening(flags, mapped=bool(self.mapped)),
+        )
 
     def _find_out_mapped(self) -> bool:
         """Without a configuration section: does a mapped-ram header follow the first entry?

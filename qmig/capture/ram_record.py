@@ -42,6 +42,15 @@ _PAGE_KINDS: Final = (
     RamSaveFlag.COMPRESS_PAGE,
 )
 _BARE_KINDS: Final = (RamSaveFlag.HOOK, RamSaveFlag.MULTIFD_FLUSH)  # nothing but the word
+# Where RAM is mapped, QEMU refuses these bits in whatever word (migration/ram.c:
+# ram_load_precopy, 10.0).
+MAPPED_NEVER: Final = int(
+    RamSaveFlag.ZERO
+    | RamSaveFlag.PAGE
+    | RamSaveFlag.XBZRLE
+    | RamSaveFlag.HOOK
+    | RamSaveFlag.MULTIFD_FLUSH
+)
 # What is wrong with a record whose length its flags and lengths tell all the same.
 _PASSABLE: Final = frozenset(
     {
@@ -59,6 +68,26 @@ _PASSABLE: Final = frozenset(
 def text_of(name: bytes) -> str:
     """Return a name from a stream as text; bytes that are not UTF-8 become surrogates."""
     return name.decode("utf-8", "surrogateescape")
+
+
+def said_of_opening(flags: int, *, mapped: bool) -> dict[str, int | str]:
+    """Return what QEMU 10.0 says of the first word of a stream where it is not MEM_SIZE.
+
+    Args:
+        flags: the flags of the word.
+        mapped: whether the configuration has mapped-ram.
+
+    Returns:
+        Values for the rule: `says`, or `untold` where it depends on the blocks that it has.
+    """
+    if mapped and flags & MAPPED_NEVER:
+        return {"says": f"Unexpected RAM flags: {flags & MAPPED_NEVER}"}
+    if flags & (RamSaveFlag.ZERO | RamSaveFlag.PAGE | RamSaveFlag.XBZRLE):
+        known = bool(flags & RamSaveFlag.CONTINUE)
+        return {"says": "Ack, bad migration stream!"} if known else {"untold": True}
+    if flags & ~int(RamSaveFlag.CONTINUE) in _BARE_KINDS:
+        return {"untold": True}  # what stands behind it is taken for a word
+    return {"says": f"Unknown combination of migration flags: 0x{flags:x}"}
 
 
 def flag_names(flags: int) -> str:
@@ -171,15 +200,15 @@ class PageRecordParser:
         fault = Fault.RAM_FLAGS
         if flags == RamSaveFlag.MEM_SIZE:
             fault = Fault.RAM_BLOCKS_AGAIN
-        elif self._mapped and kind in (*_PAGE_KINDS, *_BARE_KINDS):
-            fault = Fault.MAPPED_WORD
+        elif self._mapped and flags & MAPPED_NEVER:
+            fault, flags = Fault.MAPPED_WORD, flags & MAPPED_NEVER
         raise MalformedStreamError(
             path=cursor.name,
             offset=start,
             record="RAM record",
             field="flags",
             expected="EOS (the stream is mapped-ram)" if self._mapped else _LEGAL_WORDS,
-            found=f"{flag_names(flags)} (word 0x{word:x})",
+            found=f"{flag_names(word & (self._page_size_len - 1))} (word 0x{word:x})",
             fault=fault,
             values={"flags": flags},
         )

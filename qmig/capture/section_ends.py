@@ -37,7 +37,9 @@ class SectionEnds(StreamState):
         if self.footers is None:
             # Where the data ends inside what may be the first footer, it is held for one.
             # Nothing else begins with its mark; an id that is not the section's is damage.
-            self.footers = found[:1] == expected[:1]
+            self.footers = found[:1] == expected[:1] or self._unmarked_footer(
+                cursor, start, expected
+            )
         if not self.footers:
             self._without_footer = self._without_footer or (start, section)
             return
@@ -59,6 +61,15 @@ class SectionEnds(StreamState):
                 return
         footer = read_record(cursor, FooterRecord, what="section footer")
         yield Record(start, FOOTER_LEN, "section footer", footer)
+
+    def _unmarked_footer(self, cursor: Cursor, at: int, footer: bytes) -> bool:
+        """Tell whether a footer stands there of which the mark alone is damaged.
+
+        Without footers the PART of the same section looks like that, but no element can begin with
+        its body.
+        """
+        found = cursor.source.read_at(at, FOOTER_LEN)
+        return found[1:] == footer[1:] and self._follows(cursor, at + FOOTER_LEN)
 
     def _no_footer(
         self, cursor: Cursor, start: int, section: Section, found: bytes
@@ -121,6 +132,7 @@ class SectionEnds(StreamState):
             damaged = self._damaged_extent(cursor, section, described)
             if damaged is not None:
                 return damaged
+        cut = not self._goes_on(cursor, start)
         raise MalformedStreamError(
             path=cursor.name,
             offset=start,
@@ -132,8 +144,16 @@ class SectionEnds(StreamState):
                 else f"a footer {spaced_hex(footer)} with an element behind it"
             ),
             found="none up to the end of data",
-            hint="the file is cut short inside this section, or damaged behind it",
+            hint=f"the file is {'cut short in' if cut else 'damaged in or behind'} this section",
+            fault=Fault.DATA_END if cut else Fault.FOOTER_MISSING,
+            values={"idstr": section.idstr},
         )
+
+    def _goes_on(self, cursor: Cursor, start: int) -> bool:
+        """Tell whether anything of the stream stands behind a body whose end is not found."""
+        from qmig.capture.resync import next_place
+
+        return next_place(cursor, start, self._damaged()) is not None
 
     def _described_end(self, cursor: Cursor, section: Section) -> int | None:
         """Return where a body ends by the vmdescription; None where it does not tell."""
@@ -150,8 +170,10 @@ class SectionEnds(StreamState):
             self.footers = True
             return True
         if self.footers:
-            # One of the two ids is damaged: a search would run into the next section's footer.
-            return found[:1] == footer[:1] and self._element_at(cursor, end + FOOTER_LEN)
+            # The mark or one of the two ids is damaged: a search would run into the next section's
+            # footer.
+            near = found[:1] == footer[:1] or found[1:] == footer[1:]
+            return near and self._element_at(cursor, end + FOOTER_LEN)
         return self._element_at(cursor, end, or_weakly=True)
 
     def _element_at(self, cursor: Cursor, offset: int, *, or_weakly: bool = False) -> bool:

@@ -8,7 +8,7 @@ from qmig.capture.extent import LOOK_LEN, hidden_element
 from qmig.capture.ram_record import text_of
 from qmig.capture.records import Record
 from qmig.capture.sections import Section
-from qmig.errors import MalformedStreamError
+from qmig.errors import MalformedStreamError, printed_int
 from qmig.faults import Fault
 from qmig.wire.framing import PartHead, QemuVmSection, SectionHead
 from qmig.wire.gate import read_record
@@ -79,7 +79,10 @@ def continued_section(
             expected=f"the id of an earlier START section{known}",
             found=str(head.section_id),
             fault=Fault.SECTION_ID,
-            values={"section_id": head.section_id},
+            values={
+                "section_id": printed_int(head.section_id),
+                "untold": not head.section_id,
+            },
         )
     section = Section(
         QemuVmSection(head.type),

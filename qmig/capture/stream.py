@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.commands import CommandReader
 from qmig.capture.configuration import ConfigurationReader, begins_configuration
 from qmig.capture.page_size import (
+    SMALLEST_PAGE_SIZE_LEN,
     PageSize,
     page_size_of_machine,
 )
@@ -32,6 +33,7 @@ from qmig.errors import (
     StreamError,
     TruncatedStreamError,
     UnsupportedStreamError,
+    printed_int,
 )
 from qmig.faults import Fault
 from qmig.limits import MAX_COMMANDS, MAX_SECTIONS
@@ -40,6 +42,7 @@ from qmig.wire.framing import (
     QEMU_VM_FILE_VERSION_COMPAT,
     EofRecord,
     FileHeader,
+    MigCmd,
     QemuVmSection,
 )
 from qmig.wire.gate import read_record
@@ -127,6 +130,8 @@ class StreamWalk(SectionEnds):
         """Yield elements up to EOF, or to the end of a package."""
         while True:
             first = cursor.peek(1)
+            if self._in_package and self._runs:
+                return  # a destination reads no farther
             if not first:
                 if self._in_package:
                     return
@@ -249,7 +254,7 @@ class StreamWalk(SectionEnds):
                 expected=str(RAM_SAVE_VERSION),
                 found=str(section.version_id),
                 fault=Fault.RAM_VERSION,
-                values={"version": section.version_id},
+                values={"version": printed_int(section.version_id)},
             )
             if not self._resync:
                 raise error
@@ -284,6 +289,7 @@ class StreamWalk(SectionEnds):
             mapped=mapped,
             ignore_shared=ignore_shared,
             page_size_len=self.page_size.length if self.page_size else None,
+            likely_page_size_len=self._likely_page_size_len(),
             damage=self._note if self._resync else None,
         )
 
@@ -302,6 +308,13 @@ class StreamWalk(SectionEnds):
         finally:
             self.counters.flush_words = self._pages.flush_words
             self.counters.eos_words = self._pages.eos_words
+
+    def _likely_page_size_len(self) -> int:
+        """Return what tells flags from the total in the first word, however that is damaged."""
+        if self.page_size is None and self.configuration is None:
+            return SMALLEST_PAGE_SIZE_LEN
+        machine = self.configuration.machine if self.configuration else None
+        return (self.page_size or page_size_of_machine(machine)).length
 
     def _decided_page_size(self, cursor: Cursor) -> PageSize:
         """Return the target page size, looking ahead or trying where it is not known."""
@@ -351,6 +364,10 @@ class StreamWalk(SectionEnds):
             self._check_package(cursor, start, length, error)
             self._note(error)
             inner.offset = max(start, self.end_offset)
+        else:
+            if self._resync and not self._runs:
+                self._check_package(cursor, start, length)
+                self._note(self._package_without_run(inner))
         finally:
             self._in_package = False
         cursor.offset = inner.offset
@@ -359,6 +376,21 @@ class StreamWalk(SectionEnds):
             self._check_package(cursor, start, length)
             cursor.skip(left, what="package")
             yield Record(inner.offset, left, "rest of package")
+
+    @property
+    def _runs(self) -> bool:
+        """Whether the last command is POSTCOPY_RUN."""
+        return bool(self.commands) and self.commands[-1].name == MigCmd.POSTCOPY_RUN.name
+
+    def _package_without_run(self, inner: Cursor) -> MalformedStreamError:
+        return MalformedStreamError(
+            path=inner.name,
+            offset=inner.offset,
+            record="package",
+            expected="POSTCOPY_RUN, which ends each package",
+            found="the end of the package" if inner.at_end() else "EOF",
+            fault=Fault.DATA_END,
+        )
 
     def _check_package(
         self, cursor: Cursor, start: int, length: int, cause: StreamError | None = None

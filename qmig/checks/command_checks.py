@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from qmig.capture.container import Role
 from qmig.capture.ram_record import text_of
+from qmig.capture.stream import StreamWalk
 from qmig.checks.check import Check, Context
 from qmig.wire.framing import (
     CommandHead,
@@ -21,8 +22,13 @@ from qmig.wire.record import field_table
 if TYPE_CHECKING:
     from qmig.capture.container import Container
     from qmig.capture.records import Record
+    from qmig.checks.check import Walk
     from qmig.memory import RamBlock
     from qmig.wire.record import WireRecord
+
+
+# Of the hosts that QEMU runs on; others have larger pages, and none has several sizes.
+_LEAST_HOST_PAGE: Final = 4096
 
 
 class PostcopyState(IntEnum):
@@ -48,6 +54,7 @@ class CommandCheck(Check):
         self._head: CommandHead | None = None
         self._name = ""
         self._discarded: RamBlock | None = None
+        self._advise: tuple[Record, PostcopyAdvisePayload] | None = None
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -135,18 +142,40 @@ class CommandCheck(Check):
             self._recv_bitmap(container, record, wire)
 
     def _advised(self, container: Container, record: Record, wire: PostcopyAdvisePayload) -> None:
-        walk = self.context.walk
-        bits = walk.configuration.target_page_bits if walk and walk.configuration else None
-        if bits is not None and wire.target_page_size != 1 << bits:
+        del container  # judged at its end, when the page size and the blocks are known
+        self._advise = record, wire
+
+    def file_end(self, container: Container, walk: Walk) -> None:
+        """Hold what POSTCOPY_ADVISE says against the stream behind it."""
+        advise, self._advise = self._advise, None
+        if advise is None or not isinstance(walk, StreamWalk) or walk.page_size is None:
+            return
+        record, wire = advise
+        self._name = "POSTCOPY_ADVISE"
+        told = 0  # page sizes that the block list tells; the others are those of the host
+        for block in walk.blocks:
+            told |= block.page_size or 0
+        host = wire.page_size_summary & ~told
+        if told & ~wire.page_size_summary or host.bit_count() > 1 or 0 < host < _LEAST_HOST_PAGE:
+            self._wrong(
+                "QM046",
+                container,
+                record,
+                "page_size_summary",
+                f"the page sizes of the block list, 0x{told:x}, and that of a host",
+                f"0x{wire.page_size_summary:x}",
+                says=f"RAM page sizes (s={wire.page_size_summary:x} d={told | _LEAST_HOST_PAGE:x})",
+            )
+        size = walk.page_size
+        if wire.target_page_size != size.length:
             self._wrong(
                 "QM046",
                 container,
                 record,
                 "target_page_size",
-                f"{1 << bits}, as configuration/target-page-bits has it",
+                f"{size.length} ({size.origin})",
                 str(wire.target_page_size),
-                remote=wire.target_page_size,
-                local=1 << bits,
+                says=f"target page sizes (s={wire.target_page_size} d={size.length})",
             )
 
     def _discard_head(self, container: Container, record: Record, wire: RamDiscardHead) -> None:

@@ -11,6 +11,7 @@ from qmig.capture.run_state import SECTION_NAME
 from qmig.capture.stream import StreamWalk
 from qmig.checks.check import Check, Context
 from qmig.checks.device_layout import contradictions, described_version, differences
+from qmig.errors import printed_int
 from qmig.limits import MAX_KEPT_BODIES_LEN
 from qmig.wire.framing import PartHead, QemuVmSection, SectionHead
 from qmig.wire.magic import SALVAGED_SECTION
@@ -355,7 +356,7 @@ class DeviceCheck(Check):
             field="version_id",
             expected=f"{described}, as described",
             found=str(full.version_id),
-            version=full.version_id,
+            version=printed_int(full.version_id),
             idstr=full.idstr,
             described=described,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from qmig.capture.live_sections import framer_of
 from qmig.capture.ram_record import text_of
 from qmig.capture.stream import StreamWalk
 from qmig.checks.check import Check, Context
@@ -83,10 +84,14 @@ class FramingCheck(Check):
                 field="name",
                 expected="a capability of QEMU",
                 found=repr(name),
-                name=name,
+                name=name.partition("\0")[0],
             )
 
     def _opened(self, container: Container, record: Record, wire: SectionHead) -> None:
+        name = text_of(wire.idstr)
+        live = name == "ram" or framer_of(name) is not None
+        if wire.type == QemuVmSection.SECTION_START and not live and name.isprintable():
+            self._without_rounds(container, record, wire)
         if wire.type != QemuVmSection.SECTION_FULL or wire.idstr in _MANY_OF_ONE_NAME:
             return
         key = (wire.idstr, wire.instance_id)
@@ -102,6 +107,21 @@ class FramingCheck(Check):
                 found=f"a second one of {text_of(wire.idstr)!r}, instance {wire.instance_id}; "
                 f"the first stands at 0x{before:x}",
             )
+
+    def _without_rounds(self, container: Container, record: Record, wire: SectionHead) -> None:
+        name = text_of(wire.idstr)
+        self.context.report(
+            "QM015",
+            container,
+            offset=record.offset,
+            length=record.length,
+            record="section header",
+            field="idstr",
+            expected="a handler that has rounds",
+            found=repr(name),
+            name=name,
+            instance_id=wire.instance_id,
+        )
 
     def _continued(self, container: Container, record: Record, wire: PartHead) -> None:
         ended = self._ended.get(wire.section_id)

@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
-from qmig.capture.ram_record import flag_names, text_of
+from qmig.capture.ram_record import MAPPED_NEVER, flag_names, text_of
 from qmig.checks.check import Check, Context
 from qmig.memory import PageKind
 from qmig.wire.ram import CompressPageHead, RamBlockRecord, RamSaveFlag, RamWord
@@ -90,8 +90,9 @@ class RamWordCheck(Check):
         rest = flags & ~int(RamSaveFlag.EOS | RamSaveFlag.CONTINUE)
         if flags & RamSaveFlag.EOS and rest:
             mapped = bool(walk and any(block.mapped for block in walk.blocks))
+            never = flags & MAPPED_NEVER if mapped else 0
             self.context.report(
-                "QM212" if mapped else "QM110",
+                "QM212" if never else "QM110",
                 container,
                 offset=record.offset,
                 length=record.length,
@@ -99,7 +100,7 @@ class RamWordCheck(Check):
                 field="flags",
                 expected="one kind of record",
                 found=f"{flag_names(flags)} (word 0x{word:x})",
-                flags=rest if mapped else flags,
+                flags=never or flags,
             )
             return
         self.context.report(

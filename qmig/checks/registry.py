@@ -15,6 +15,7 @@ from qmig.checks import (
 from qmig.checks.command_checks import CommandCheck
 from qmig.checks.container_checks import ContainerCheck
 from qmig.checks.device_checks import DeviceCheck
+from qmig.checks.dirty_bitmap_checks import DirtyBitmapCheck
 from qmig.checks.framing_checks import FramingCheck
 from qmig.checks.mapped_ram_checks import MappedRamCheck
 from qmig.checks.multifd_init_checks import ChannelSetCheck
@@ -61,6 +62,7 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     PostcopyPagesCheck,
     MappedRamCheck,
     DeviceCheck,
+    DirtyBitmapCheck,
     ChannelSetCheck,
     PacketCheck,
     DeviceStateCheck,

@@ -76,13 +76,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "QM046",
-        "announce the target page size that the stream has",
+        "announce the page sizes that the stream has",
         _ERROR,
-        "POSTCOPY_ADVISE repeats the target page size; a destination that agrees with the rest of "
-        "the stream refuses another one.",
+        "POSTCOPY_ADVISE repeats the target page size, and tells the sizes of the pages that RAM "
+        "is made of at the host: those that the block list has, and one more. A destination that "
+        "agrees with the rest of the stream refuses others.",
         _ADVISE,
         _REFUSES,
-        "Postcopy needs matching target page sizes (s={remote} d={local})",
+        "Postcopy needs matching {says}",
     ),
     Rule(
         "QM047",

@@ -175,4 +175,38 @@ _DEVICES: Final[tuple[Rule, ...]] = (
     ),
 )
 
-RULES: Final[tuple[Rule, ...]] = _VMDESCRIPTION + _DEVICES
+_LOAD_BITMAP: Final = "migration/block-dirty-bitmap.c: dirty_bitmap_load_start, 10.0"
+
+_DIRTY_BITMAPS: Final[tuple[Rule, ...]] = (
+    Rule(
+        "QM420",
+        "set known flags of a dirty bitmap only",
+        _ERROR,
+        "Bit 0 says that the bitmap is enabled, bit 1 that it is persistent, and bit 2 is taken. "
+        "The other five have no meaning.",
+        _LOAD_BITMAP,
+        _REFUSES,
+        "Unknown flags in migrated dirty bitmap header: {flags:x}",
+    ),
+    Rule(
+        "QM421",
+        "give a dirty bitmap a granularity that is a power of two, 512 at least",
+        _ERROR,
+        "It is the number of bytes of the disk that one bit stands for. A destination creates the "
+        "bitmap with it, and ends in an assertion.",
+        f"{_LOAD_BITMAP}; block/dirty-bitmap.c: bdrv_create_dirty_bitmap",
+        Outcome.CRASHES,
+    ),
+    Rule(
+        "QM422",
+        "begin the bits of a dirty bitmap at a whole word of them",
+        _ERROR,
+        "Bits are carried in words of 64, so a chunk begins at a multiple of 64 times the "
+        "granularity. A destination ends in an assertion.",
+        "migration/block-dirty-bitmap.c: dirty_bitmap_load_bits; util/hbitmap.c: "
+        "serialization_chunk, 10.0",
+        Outcome.CRASHES,
+    ),
+)
+
+RULES: Final[tuple[Rule, ...]] = _VMDESCRIPTION + _DEVICES + _DIRTY_BITMAPS

@@ -80,21 +80,23 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "have no other subsections in the configuration than QEMU's three",
         _ERROR,
         "They are target-page-bits, capabilities and uuid. A QEMU fails at any other with -2 and "
-        "says nothing.",
+        "says nothing; at a name that does not begin with `configuration/` it stops to read "
+        "subsections, and takes this one for an element.",
         "migration/savevm.c: vmstate_configuration; migration/vmstate.c: "
         "vmstate_subsection_load, 10.0",
         _REFUSES,
-        None,
+        "Unknown savevm section type 5",
         frozenset({Fault.CONFIGURATION_SUBSECTION}),
     ),
     Rule(
         "QM008",
         "have version 1 in the configuration's subsections",
         _ERROR,
-        "There has never been another version of them.",
-        "migration/vmstate.c: vmstate_load_state, 10.0",
+        "There has never been another version of them. QEMU keeps the low byte of the version, and "
+        "compares that.",
+        "migration/vmstate.c: vmstate_subsection_load, vmstate_load_state, 10.0",
         _REFUSES,
-        "{name}: incoming version_id {version} is too new for local version_id 1",
+        "{name}: incoming version_id {version} is too {than}",
         frozenset({Fault.SUBSECTION_VERSION}),
     ),
     Rule(
@@ -124,7 +126,8 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "open each section by a START or FULL before its PART or END",
         _ERROR,
         "PART and END name their handler by the id alone that an earlier header of the same "
-        "stream gave it.",
+        "stream gave it. The id 0 is that of each handler without a section so far: QEMU gives the "
+        "section to the first of them, which refuses it as too old.",
         "migration/savevm.c: qemu_loadvm_section_part_end, 10.0",
         _REFUSES,
         "Unknown savevm section {section_id}",
@@ -158,6 +161,17 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "migration/savevm.c: configuration_post_load, 10.0",
         _REFUSES,
         None,
+    ),
+    Rule(
+        "QM015",
+        "open rounds of handlers that have them",
+        _ERROR,
+        "A START section is of one of few handlers: `ram`, `dirty-bitmap`, `spapr/htab`, "
+        "`s390-storage_attributes`, those of VFIO devices, and `block` up to 9.0. Under any other "
+        "name the header is damaged, or the type of an element before it.",
+        "migration/savevm.c: qemu_loadvm_section_start_full, qemu_savevm_state_setup, 10.0",
+        _REFUSES,
+        UNKNOWN_SECTION,
     ),
     Rule(
         "QM016",

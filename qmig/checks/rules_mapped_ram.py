@@ -125,8 +125,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "is damaged.",
         _READ,
         _REFUSES,
-        "({block}) failed to read page {addr:x}from file offset {offset:x}: Partial read of size "
-        "{available_len}, expected {wanted_len}",
+        "({block}) failed to read page {addr:x}from file offset {offset:x}: {says}",
         frozenset({Fault.MAPPED_PAGES_CUT}),
     ),
     Rule(

@@ -23,7 +23,7 @@ _BLOCK_LIST: Final[tuple[Rule, ...]] = (
         "page has a place. What QEMU prints depends on what it takes the word for.",
         f"{_LOAD}; ram_save_setup",
         _REFUSES,
-        None,
+        "{says}",
         frozenset({Fault.RAM_OPENING}),
     ),
     Rule(

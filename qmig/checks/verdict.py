@@ -123,13 +123,19 @@ class Reporter:
         hint: str | None = None,
         values: Mapping[str, int | str],
     ) -> Finding | None:
-        """Report a broken rule in a file of a name; see `__call__`."""
+        """Report a broken rule in a file of a name; see `__call__`.
+
+        A value `untold` says that the file does not tell which message it will be.
+        """
         rule = RULES[rule_id]
         if not self.wants(rule_id):
             return None
         self.verdict.counts[rule_id] += 1
         if self.verdict.counts[rule_id] > MAX_FINDINGS_OF_A_RULE:
             return None
+        message = rule.message
+        if message is not None:
+            message = None if values.get("untold") else message.format(**values)
         finding = Finding(
             rule,
             path,
@@ -139,7 +145,7 @@ class Reporter:
             expected,
             found,
             field=field,
-            message=None if rule.message is None else rule.message.format(**values),
+            message=message,
             hint=hint,
         )
         self.verdict.findings.append(finding)

@@ -141,5 +141,5 @@ def test_a_pipe_goes_on_behind_damage_as_well() -> None:
     walk = StreamWalk(forward_source(main.finish(), 1000), 0, resync=True)
     for _ in walk.records():
         pass
-    assert whole_sections(walk) == {"ram", "globalstate"}
+    assert whole_sections(walk) == {"ram", "timer", "globalstate"}
     assert len(walk.errors) == 1

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tests.builders import framing, ram, vmdesc
+from tests.builders import framing, handlers, ram, vmdesc
 from tests.builders.machine import FIRST_DEVICE_ID, TIMER_ID, MainStream
+from tests.checks.broken_framing import ended, stream
 from tests.checks.broken_ram import BLOCK, BLOCK_LEN, MACHINE, first_round
 from tests.checks.example import Broken, Example, Files, alone
 
@@ -185,6 +186,36 @@ def _salvaged() -> Broken:
     return Broken(alone(parts.build()), len(parts.before_description()) - behind)
 
 
+_BITMAP_ID: Final = 60
+
+
+def _bitmaps(start: bytes, bits: bytes = b"") -> tuple[bytes, int]:
+    """Build a stream with a dirty bitmap; return it, and where the section's body begins."""
+    main = stream()
+    begin = len(main.unfinished())
+    body = start + bits + handlers.bitmap_eos()
+    main.start(_BITMAP_ID, "dirty-bitmap", body, 1)
+    whole = ended(main)
+    return whole, whole.index(start, begin)
+
+
+def _bitmap_start(at: int, **wrong: int) -> Broken:
+    start = handlers.bitmap_start("disk0", "b", **wrong)
+    data, begin = _bitmaps(start)
+    return Broken(alone(data), begin + len(start) + at)
+
+
+def _bitmap_bits(start_sector: int) -> tuple[bytes, int]:
+    start = handlers.bitmap_start("disk0", "b")
+    bits = handlers.bitmap_bits(start_sector, 64 * 128, None)
+    data, begin = _bitmaps(start, bits)
+    return data, begin + len(start) + 1
+
+
+def _bitmap_sound() -> Files:
+    return alone(_bitmap_bits(64 * 128)[0])
+
+
 EXAMPLES: Final[Mapping[str, Example]] = {
     "QM401": Example(_cut, _sound()),
     "QM402": Example(_too_long, _sound()),
@@ -204,5 +235,10 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         _sound(state=framing.globalstate_body("running")),
     ),
     "QM417": Example(_renamed, _sound()),
+    "QM420": Example(lambda: _bitmap_start(-1, flags=9), _bitmap_sound),
+    "QM421": Example(lambda: _bitmap_start(-5, granularity=768), _bitmap_sound),
+    "QM422": Example(
+        lambda: Broken(alone(_bitmap_bits(128)[0]), _bitmap_bits(128)[1]), _bitmap_sound
+    ),
     "QM416": Example(_salvaged, lambda: alone(_more("watchdog").build())),
 }

@@ -95,7 +95,7 @@ def _not_mapped() -> Broken:
 
 
 def _unknown_subsection() -> Broken:
-    data = _with_subsection(framing.subsection("configuration/nothing", b""))
+    data = _with_subsection(framing.subsection("other/nothing", b""))
     return Broken(alone(data), _subsection_offset())
 
 
@@ -126,6 +126,13 @@ def _nameless_section() -> Broken:
     main.add(framing.section_full(90, "", bytes(8)))
     main.standard_devices()
     return Broken(alone(main.finish()), at + 5)
+
+
+def _handler_of_nobody() -> Broken:
+    main = stream()
+    at = len(main.unfinished())
+    main.start(60, "nobody", bytes(8), 1)
+    return Broken(alone(ended(main)), at)
 
 
 def _ram_version() -> Broken:
@@ -269,6 +276,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM014": Example(
         lambda: Broken(alone(_machine_name("no/ne")), 8), lambda: alone(_machine_name("none"))
     ),
+    "QM015": Example(_handler_of_nobody, sound),
     "QM013": Example(_nameless_section, sound),
     "QM016": Example(_ram_version, sound),
     "QM017": Example(_missing_footer, lambda: alone(_devices_with(None)[0])),

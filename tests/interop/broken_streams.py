@@ -6,7 +6,7 @@ loads. `none` has one RAM block and two devices, so that a stream made from noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -34,11 +34,15 @@ class Capture:
         main: the main stream.
         channels: of multifd, in the order of their ids.
         capabilities: that the destination sets.
+        parameters: that it sets.
+        arguments: its command line; None: that of the machine `none`.
     """
 
     main: bytes
     channels: tuple[bytes, ...] = ()
     capabilities: Mapping[str, bool] = field(default_factory=dict)
+    parameters: Mapping[str, int | str | bool] = field(default_factory=dict)
+    arguments: Sequence[str] | None = None
 
 
 # -- an ordinary stream, part by part -------------------------------------------------------------

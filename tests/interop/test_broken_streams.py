@@ -37,6 +37,9 @@ HANG_SECONDS: Final = 4.0
 # What QEMU prints behind every failure, whatever the reason was.
 GENERIC: Final = ("load of migration failed", "error while loading state")
 
+# What the C library prints, with the line of the source of one build.
+ASSERTION: Final = "Assertion `"
+
 # What a rule may say of what is seen: which of two threads is first is not to be told from a file.
 _SAID_OF: Final = {
     Outcome.REFUSES: {Outcome.REFUSES, Outcome.REFUSES_OR_HANGS},
@@ -72,7 +75,9 @@ class Answer:
     @property
     def own_lines(self) -> list[str]:
         """The lines that tell the reason."""
-        return [line for line in self.lines if not line.startswith(GENERIC)]
+        return [
+            line for line in self.lines if not line.startswith(GENERIC) and ASSERTION not in line
+        ]
 
 
 def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) -> Answer:
@@ -80,7 +85,7 @@ def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) 
     with destination(qemu, capture, directory) as machine:
         outcome = Outcome.REFUSES
         try:
-            if capture.channels:
+            if capture.channels or capture.capabilities.get("postcopy-ram"):
                 with sending(machine, files):
                     machine.wait_migrated(seconds=HANG_SECONDS)
             else:
@@ -123,12 +128,12 @@ def reason_of_channels(
 @contextmanager
 def destination(qemu: Path, capture: Capture, directory: Path) -> Iterator[Machine]:
     """Start a destination that waits for a capture."""
-    arguments = [*ARGUMENTS, "-S", "-incoming", "defer"]
+    arguments = [*(capture.arguments or ARGUMENTS), "-S", "-incoming", "defer"]
     with Machine(
         qemu, arguments, directory, label="destination", command_seconds=HANG_SECONDS
     ) as machine:
         parameters = {"multifd-channels": CHANNELS} if capture.channels else {}
-        machine.set_migration(capture.capabilities, parameters)
+        machine.set_migration(capture.capabilities, {**parameters, **capture.parameters})
         yield machine
 
 
