@@ -7,6 +7,8 @@ known to be needed: `--version` needs nothing, and plain uses of the verbs no op
 import os
 import sys
 
+_INTERRUPTED = 130  # as in qmig.cli.guard
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qmig.cli.save_request import SaveRequest
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run the command line; return the exit code (see `qmig.cli.guard`)."""
+    try:
+        return _run()
+    except KeyboardInterrupt:  # before the guard stands, or while it speaks
+        return _INTERRUPTED
+
+
+def _run() -> int:
     arguments = sys.argv[1:]
     if arguments == ["--version"] and _is_version_written():
         return 0

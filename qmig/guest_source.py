@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from qmig.capture.capture import Capture
     from qmig.memory import RunningGuest
-    from qmig.migrate.captured import CapturedGuest
     from qmig.migrate.synthetic import Workload
     from qmig.migrate.synthetic_content import Shares
     from qmig.wire.libvirt import QemuSaveFormat
@@ -69,7 +68,8 @@ def captured_source(
 
     Raises:
         StreamError: the capture is damaged.
-        SourceError: it has no main stream, or a dump cannot be opened.
+        SourceError: it has no main stream, or a dump cannot be opened; or its RAM went over
+            multifd channels that it was opened without, and no dumps are given.
         WriterError: it has no such block, or a dump's length is not the block's.
     """
     from qmig.conversion import skeleton_of
@@ -86,7 +86,7 @@ def captured_source(
         source.was_running = bool(image.header.was_running)
         source.xml, source.cookie = image.xml, image.cookie
     if not dumps:
-        source.remarks += _missing(guest, capture)
+        source.remarks += _missing(capture)
         yield source
         return
     from qmig.migrate.overlaid import OverlaidGuest
@@ -186,8 +186,14 @@ def libvirt_options(
     )
 
 
-def _missing(guest: CapturedGuest, capture: Capture) -> list[str]:
+def _missing(capture: Capture) -> list[str]:
     missing = {name: view.missing_pages() for name, view in capture.ram.items()}
+    if any(missing.values()):
+        from qmig.capture.requirements import channels_not_given
+
+        error = channels_not_given(capture)
+        if error is not None:
+            raise error
     return [
         f"{pages} pages of RAM block {name!r} are not in {capture.files[0].path}, nor in the output"
         for name, pages in missing.items()

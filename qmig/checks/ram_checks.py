@@ -55,12 +55,14 @@ class BlockListCheck(Check):
             return
         if capture.channel_files:
             return  # the pages of channels are placed by another check
+        absent = False
         for block in walk.blocks:
             seen = capture.statistics.block(block.index)
             pages = block.used_length // walk.page_size.length
             if block.mapped is not None or walk.ignore_shared or seen.resent_pages is None:
                 continue
             if seen.seen_pages < pages:
+                absent = True
                 self.context.report(
                     "QM125",
                     capture.main,
@@ -69,6 +71,12 @@ class BlockListCheck(Check):
                     expected=f"{pages} pages",
                     found=f"{seen.seen_pages}",
                 )
+        if absent:
+            from qmig.capture.requirements import channels_not_given
+
+            error = channels_not_given(capture)
+            if error is not None:
+                self.context.unjudged.append(error)
 
 
 class RamWordCheck(Check):

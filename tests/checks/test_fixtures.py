@@ -29,6 +29,27 @@ def test_fixture_is_not_called_wrong(name: str, capture_files: CaptureFiles) -> 
         require_not_called_wrong(paths)
 
 
+def _has_channels(name: str) -> bool:
+    fixture = FIXTURES[name]
+    mapped = any(cover.startswith("mapped-ram:") for cover in fixture.covers)
+    return fixture.origin == "qemu" and not mapped and "channel" in {f.role for f in fixture.files}
+
+
+@pytest.mark.parametrize("name", [*filter(_has_channels, FIXTURES)])
+def test_a_main_stream_without_its_channels_is_not_called_right(
+    name: str, capture_files: CaptureFiles
+) -> None:
+    """All of its RAM is missing, and nothing is wrong with it."""
+    mains = [
+        path
+        for path, file in zip(capture_files(name), FIXTURES[name].files, strict=True)
+        if file.role != "channel"
+    ]
+    verdict = validate(*mains)
+    assert not verdict.sound
+    assert any("files were not given" in str(error) for error in verdict.unjudged)
+
+
 def test_what_is_wrong_was_cut_short_or_built_by_hand() -> None:
     assert WRONG.keys() <= FIXTURES.keys()
     assert all("partial" in name or name.startswith("handmade") for name in WRONG)

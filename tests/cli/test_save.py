@@ -486,3 +486,15 @@ def test_values_that_may_be_left_out(given: list[str], filled: list[str]) -> Non
     from qmig.cli.save_options import OPTIONAL_VALUES
 
     assert with_defaults(given, OPTIONAL_VALUES) == filled
+
+
+def test_main_stream_without_its_channels_is_not_saved_as_a_guest_of_zeros(
+    qmig: Run, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    main, *channels = capture_files("qemu-10.0-multifd-none")
+    out = tmp_path / "out"
+    result = qmig(["save", main, "--stream", out])
+    assert result.code == 3
+    assert result.err.startswith(f"qmig: {main}: its RAM went over multifd channels")
+    assert not list(tmp_path.iterdir())
+    assert qmig(["save", main, *channels, "--stream", out]).code == 0
