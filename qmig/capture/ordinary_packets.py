@@ -20,7 +20,7 @@ from qmig.wire.multifd import (
     pages_per_packet,
 )
 from qmig.wire.multifd_flags import COMPRESSION_MASK, MultifdCompression, MultifdFlag
-from qmig.wire.record import field_struct, fixed_len
+from qmig.wire.record import field_struct, field_table, fixed_len
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from qmig.capture.source import Cursor
 
 _HEAD_LEN: Final = fixed_len(MultifdPacketHdr)
+_RESERVED: Final = slice(
+    field_table(MultifdPacket9)["unused32"][0], field_table(MultifdPacket9)["ramblock"][0]
+)
+_ZEROS: Final = bytes(_RESERVED.stop - _RESERVED.start)
 _NOCOMP: Final = int(MultifdCompression.NOCOMP)
 _DEVICE_STATE: Final = int(MultifdFlag.DEVICE_STATE)
 _FIELDS: Final = (
@@ -65,6 +69,8 @@ def iter_ordinary(walk: ChannelWalk, cursor: Cursor) -> Iterator[Packet]:
         values = packed.unpack(data)
         flags, alloc, normal, told, number, zero, field = values[:first]
         if flags & _DEVICE_STATE or alloc > most or normal + zero > most:
+            return
+        if walk.resync and data[_RESERVED] != _ZEROS:
             return
         payload_len = _payload_len(walk, size, flags, normal, told)
         if payload_len is None:

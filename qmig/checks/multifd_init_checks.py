@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qmig.capture.channel import ChannelWalk
 from qmig.checks.check import Check, Context
-from qmig.wire.multifd import MultifdInit
+from qmig.wire.multifd import MultifdInit, MultifdPacket9
 from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
@@ -23,26 +23,34 @@ _ID: Final = field_table(MultifdInit)["id"]
 class ChannelSetCheck(Check):
     """Compares the initial packets of all channels with one another and the main stream."""
 
-    RECORDS: ClassVar[frozenset[str]] = frozenset({"multifd initial packet"})
+    RECORDS: ClassVar[frozenset[str]] = frozenset(
+        {"multifd initial packet", "multifd packet header"}
+    )
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._channels: list[tuple[Container, int, MultifdInit | MultifdInit2018]] = []
 
     def record(self, container: Container, record: Record) -> None:
-        """Look at the reserved bytes of an initial packet."""
+        """Look at the reserved bytes of a packet."""
         wire = record.wire
-        if not isinstance(wire, MultifdInit):
+        if isinstance(wire, MultifdInit):
+            what = f"multifd channel {wire.id} initial packet"
+            reserved: dict[str, bool] = {"unused1": any(wire.unused1), "unused2": any(wire.unused2)}
+        elif isinstance(wire, MultifdPacket9):
+            what = record.name
+            reserved = {"unused32": wire.unused32 != 0, "unused64": any(wire.unused64)}
+        else:
             return
-        for name in ("unused1", "unused2"):
-            if any(getattr(wire, name)):
-                offset, length = field_table(MultifdInit)[name]
+        for name, used in reserved.items():
+            if used:
+                offset, length = field_table(type(wire))[name]
                 self.context.report(
                     "QM304",
                     container,
                     offset=record.offset + offset,
                     length=length,
-                    record=f"multifd channel {wire.id} initial packet",
+                    record=what,
                     field=name,
                     expected="zeros",
                     found="other bytes",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from qmig.capture.container import Role
 from qmig.capture.statistics import SeenPages
 from qmig.checks.check import Check, Context
 from qmig.memory import PageKind
-from qmig.wire.ram import RamSaveFlag
+from qmig.wire.ram import RamSaveFlag, RamWord
 
 if TYPE_CHECKING:
     from qmig.capture.container import Container
-    from qmig.capture.records import PageBatch
+    from qmig.capture.records import PageBatch, Record
     from qmig.capture.stream import StreamWalk
     from qmig.memory import PageRun
 
@@ -63,6 +63,40 @@ class XbzrleBaseCheck(Check):
             record=f"XBZRLE record of {walk.blocks[block].name}, page 0x{addr:x}",
             expected="a record of the whole page before it",
             found="none",
+        )
+
+
+class FlushWordCheck(Check):
+    """MULTIFD_FLUSH words in a stream without channels."""
+
+    RECORDS: ClassVar[frozenset[str]] = frozenset({"RAM word"})
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._first: tuple[Container, Record] | None = None
+        self._words = 0
+
+    def record(self, container: Container, record: Record) -> None:
+        """Note the first one."""
+        if isinstance(record.wire, RamWord) and record.wire.word == RamSaveFlag.MULTIFD_FLUSH:
+            self._first = self._first or (container, record)
+            self._words += 1
+
+    def end(self) -> None:
+        """Report them, where no channel is there that they could be for."""
+        capture = self.context.capture
+        if self._first is None or capture.channel_files or capture.errors:
+            return
+        container, record = self._first
+        self.context.report(
+            "QM128",
+            container,
+            offset=record.offset,
+            length=record.length,
+            record="RAM record",
+            field="flags",
+            expected="no MULTIFD_FLUSH, as there are no channels",
+            found=f"{self._words}, the first one here",
         )
 
 

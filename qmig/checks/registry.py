@@ -24,7 +24,7 @@ from qmig.checks.multifd_payload_checks import PayloadCheck
 from qmig.checks.multifd_set_checks import SetCheck
 from qmig.checks.name_checks import NameCheck
 from qmig.checks.ram_checks import BlockListCheck, PageCheck, RamWordCheck
-from qmig.checks.ram_order_checks import PostcopyPagesCheck, XbzrleBaseCheck
+from qmig.checks.ram_order_checks import FlushWordCheck, PostcopyPagesCheck, XbzrleBaseCheck
 from qmig.faults import Fault
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ CHECKS: Final[tuple[type[Check], ...]] = (
     RamWordCheck,
     PageCheck,
     XbzrleBaseCheck,
+    FlushWordCheck,
     PostcopyPagesCheck,
     MappedRamCheck,
     DeviceCheck,

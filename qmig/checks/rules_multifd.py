@@ -63,11 +63,11 @@ _CHANNELS: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "QM304",
-        "leave reserved bytes of the initial packet zero",
+        "leave reserved bytes of initial packets and of others zero",
         Severity.NOTE,
-        "Nothing reads them. 4.0 to 4.2 send there what their stack held.",
-        "migration/multifd.c: MultiFDInit_t, 10.0; migration/ram.c: "
-        "multifd_send_initial_packet, 4.2",
+        "Nothing reads them. 4.0 to 4.2 send in the initial packet what their stack held.",
+        "migration/multifd.c: MultiFDInit_t; migration/multifd.h: MultiFDPacket_t, 10.0; "
+        "migration/ram.c: multifd_send_initial_packet, 4.2",
         Outcome.LOADS,
     ),
     Rule(

@@ -270,4 +270,16 @@ _RECORDS: Final[tuple[Rule, ...]] = (
     ),
 )
 
-RULES: Final[tuple[Rule, ...]] = _BLOCK_LIST + _RECORDS
+_OTHERS: Final[tuple[Rule, ...]] = (
+    Rule(
+        "QM128",
+        "have MULTIFD_FLUSH words only where pages go over channels",
+        Severity.NOTE,
+        "Legal: 8.1 sends them without multifd too, and a destination passes over them. In a "
+        "stream of another release they tell that its channels were not given.",
+        "migration/ram.c: ram_save_setup, find_dirty_block, 8.1; ram_load_precopy, 10.0",
+        Outcome.LOADS,
+    ),
+)
+
+RULES: Final[tuple[Rule, ...]] = _BLOCK_LIST + _RECORDS + _OTHERS

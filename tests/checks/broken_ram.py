@@ -243,6 +243,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     ),
     "QM123": Example(_cut_records, _sound()),
     "QM124": Example(_eos, lambda: alone(_eos_with_addr(0))),
+    "QM128": Example(lambda: _with(ram.multifd_flush()), _sound()),
     "QM125": Example(_never_sent, _sound()),
     "QM126": Example(
         lambda: _postcopy(ram.zero(0, BLOCK) + ram.xbzrle(0, _DELTA), len(ram.zero(0, BLOCK))),

@@ -12,10 +12,11 @@ from qmig.capture.stream import StreamWalk
 from qmig.checks.rule import Severity
 from qmig.checks.validate import validate
 from tests.conftest import CaptureFiles
-from tests.interop.mutated_fixtures import MUTATIONS, Mutation, mutated
+from tests.interop.mutated_fixtures import MUTATIONS, Mutation, mutated, to
 from tests.sources import forward_source
 
 ORDINARY = "qemu-10.0-ordinary"
+MULTIFD = "qemu-10.0-multifd-none"
 
 
 @pytest.mark.parametrize("name", [name for name, what in MUTATIONS.items() if what.rule])
@@ -59,6 +60,15 @@ def test_capture_cut_in_a_device_ends_early(capture_files: CaptureFiles, tmp_pat
     (finding,) = validate(path).findings
     assert finding.rule.id == "QM019"
     assert "kvm-tpr-opt" in finding.record
+
+
+def test_reserved_bytes_of_a_packet_are_noted(capture_files: CaptureFiles, tmp_path: Path) -> None:
+    mutation = Mutation(MULTIFD, "multifd packet header", "unused64", to(1), 3, 1)
+    paths = mutated(mutation, capture_files(mutation.fixture), tmp_path)
+    (finding,) = validate(*paths).findings
+    assert finding.rule.id == "QM304"
+    assert finding.field == "unused64"
+    assert paths[1].read_bytes()[finding.offset + finding.length - 1] == 1
 
 
 def test_mutation_changes_bytes(capture_files: CaptureFiles, tmp_path: Path) -> None:
