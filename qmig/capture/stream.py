@@ -91,7 +91,11 @@ class StreamWalk(SectionEnds):
         yield from self._elements(cursor)
         start = cursor.offset
         self.eof_offset = start
-        yield Record(start, 1, "EOF", read_record(cursor, EofRecord, what="EOF"))
+        if cursor.peek(1) == bytes([QemuVmSection.EOF]):
+            yield Record(start, 1, "EOF", read_record(cursor, EofRecord, what="EOF"))
+        else:
+            cursor.skip(1, what="EOF")
+            yield Opaque(start, 1, NOT_READ, extent="damage")
         yield from self._behind_eof(cursor)
 
     def _configuration(self, cursor: Cursor) -> Iterator[Record]:
@@ -139,7 +143,10 @@ class StreamWalk(SectionEnds):
             if first[0] == QemuVmSection.EOF and self._early_eof(cursor) is None:
                 return
             self._open_section = None
+            begun = cursor.offset
             yield from self._attempt(cursor, self._element(cursor, first[0]))
+            if cursor.offset == begun:
+                return  # reading goes on where it stopped: at EOF, whose byte is damaged
 
     def _element(self, cursor: Cursor, kind: int) -> Iterator[Item]:
         if kind in _OPENING:

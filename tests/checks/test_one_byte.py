@@ -71,6 +71,18 @@ def test_reserved_bytes_of_a_packet_are_noted(capture_files: CaptureFiles, tmp_p
     assert paths[1].read_bytes()[finding.offset + finding.length - 1] == 1
 
 
+@pytest.mark.parametrize("damaged", [b"\x02", b"\x08", b"\x7e", b"\xff"])
+def test_damaged_eof_is_told_once(
+    damaged: bytes, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    mutation = Mutation(ORDINARY, "EOF", "type", lambda _: damaged)
+    (path,) = mutated(mutation, capture_files(ORDINARY), tmp_path)
+    verdict = validate(path)
+    (finding,) = verdict.findings
+    assert finding.rule.severity is Severity.ERROR
+    assert [place.length for place in verdict.not_read] == [1]
+
+
 def test_mutation_changes_bytes(capture_files: CaptureFiles, tmp_path: Path) -> None:
     mutation: Mutation = MUTATIONS["first footer's mark"]
     (path,) = mutated(mutation, capture_files(mutation.fixture), tmp_path)
