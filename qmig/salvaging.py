@@ -16,6 +16,8 @@ from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from qmig.capture.capture import Capture
 from qmig.capture.rescue import rescue
 from qmig.capture.rescue_result import Rescue
@@ -46,6 +48,8 @@ from qmig.wire.salvaged import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from qmig.capture.rescue_sections import FoundElement
     from qmig.capture.source import Source
     from qmig.migrate.main_stream import Output
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     PathLike = str | os.PathLike[str]
 
 _STEP_LEN: Final = 8 * MIB  # bytes of guest memory that are written at a time
+_MOST_GAP_PAGES: Final = 16  # which take less time to read and leave out than a run takes by itself
 _MOST_TEXT_LEN: Final = 4096
 _MOST_NAME_LEN: Final = 255
 _CONTINUING: Final = (QemuVmSection.SECTION_PART, QemuVmSection.SECTION_END)
@@ -257,12 +262,18 @@ class _Writer:
         step = max(1, _STEP_LEN // found.page_size_len)
         views = {view.name: view for view in found.blocks}
         for index, view in enumerate(views.values()):
-            for first, pages in view.known_runs():
-                for at in range(first, first + pages, step):
-                    some = min(step, first + pages - at)
-                    layout.send(index, at, some, first_round=True)
+            for first, behind, runs in _joined(view.known_runs(), step):
+                if len(runs) > 1:
+                    wanted = np.zeros(behind - first, dtype=np.bool_)
+                    for at, some in runs:
+                        wanted[at - first : at - first + some] = True
+                    layout.send_some(index, first, wanted)
+                for at in range(first, behind if len(runs) == 1 else first, step):
+                    layout.send(index, at, min(step, behind - at), first_round=True)
                     if self._progress is not None:
-                        self._progress(self._counters, index, at + some)
+                        self._progress(self._counters, index, min(at + step, behind))
+                if self._progress is not None:
+                    self._progress(self._counters, index, behind)
         layout.part_end()
         stream.footer()
         stream.ram_part(QemuVmSection.SECTION_END)
@@ -314,6 +325,24 @@ class _Writer:
             key = (device.name, device.instance_id, device.body_len)
             texts.setdefault(key, []).append(whole[device.start : device.end].encode())
         return texts
+
+
+def _joined(
+    runs: Iterable[tuple[int, int]], most_pages: int
+) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Join runs with little between them; yield [first, behind) of some, and those."""
+    joined: list[tuple[int, int]] = []
+    start = behind = 0
+    for first, pages in runs:
+        if joined and (first - behind > _MOST_GAP_PAGES or first + pages - start > most_pages):
+            yield start, behind, joined
+            joined = []
+        if not joined:
+            start = first
+        joined.append((first, pages))
+        behind = first + pages
+    if joined:
+        yield start, behind, joined
 
 
 def _opaque(name: str, instance_id: int, length: int) -> bytes:

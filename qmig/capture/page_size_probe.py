@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.extent import FOOTER_LEN
 from qmig.capture.page_size import LEGAL_PAGE_SIZES, PageSize
 from qmig.capture.ram import PageRecordReader
+from qmig.capture.records import PageBatch
 from qmig.capture.source import Cursor, Source
-from qmig.errors import StreamError, TruncatedStreamError
+from qmig.errors import StreamError
 from qmig.limits import MIB
 from qmig.wire.framing import PartHead, QemuVmSection
 from qmig.wire.gate import read_record
@@ -40,11 +41,13 @@ class _Window(Source):
 
 
 def probed_page_size(cursor: Cursor, blocks: Sequence[RamBlock], guess: PageSize) -> PageSize:
-    """Find the page size with which the records ahead can be walked farthest.
+    """Find the page size with which most records ahead can be read.
 
-    A size above the true one soon meets an address that is no multiple of it; one below it, a
-    page that does not end where the next record begins. Where several get as far, because there
-    are too few records or none with a page, the guess is taken, or else the largest.
+    A size above the true one soon meets an address that is no multiple of it, or passes over
+    records in its first page; one below it meets a page that does not end where the next record
+    begins. Where several find as many, because there are too few records or none with a page, the
+    guess is taken, or else the largest. How far one gets does not count: a page that is too large
+    reaches over damage.
 
     Args:
         cursor: at the first word of a `ram` section behind the block list; it is not moved.
@@ -53,28 +56,27 @@ def probed_page_size(cursor: Cursor, blocks: Sequence[RamBlock], guess: PageSize
     """
     length = _PROBE_LEN if cursor.limit is None else min(_PROBE_LEN, cursor.limit - cursor.offset)
     window = _Window(cursor.source, cursor.offset, length)
-    reached = {size: _reached(window, blocks, size) for size in LEGAL_PAGE_SIZES}
-    farthest = max(reached.values())
-    if reached[guess.length] == farthest:
+    found = {size: _records(window, blocks, size) for size in LEGAL_PAGE_SIZES}
+    most = max(found.values())
+    if found[guess.length] == most:
         return guess
-    return PageSize(max(s for s in reached if reached[s] == farthest), "page records")
+    return PageSize(max(size for size in found if found[size] == most), "page records")
 
 
-def _reached(window: _Window, blocks: Sequence[RamBlock], page_size_len: int) -> int:
-    """Return the offset up to which records can be walked with this page size."""
+def _records(window: _Window, blocks: Sequence[RamBlock], page_size_len: int) -> int:
+    """Return how many page records can be read with this page size."""
     reader = PageRecordReader(blocks, page_size_len, mapped=False, exact=True)
     cursor = Cursor(window, window.base)
-    end = window.base + len(window.data)
+    records = 0
     try:
         while True:
-            for _ in reader.read(cursor):
-                pass
+            for item in reader.read(cursor):
+                if isinstance(item, PageBatch):
+                    records += sum(run.count for run in item.runs)
             if cursor.peek(1) == bytes([QemuVmSection.SECTION_FOOTER]):
                 cursor.read_exact(FOOTER_LEN, what="section footer")
             if cursor.peek(1) not in _CONTINUING:
-                return end
+                return records
             read_record(cursor, PartHead, what="section header")
-    except TruncatedStreamError:
-        return end
-    except StreamError as error:
-        return error.offset
+    except StreamError:
+        return records

@@ -24,21 +24,25 @@ class PreemptWalk:
         source: where it is.
         offset: where it begins.
         main: the finished walk over the main stream, which has the block list.
+        exact: see `PageRecordReader`.
 
     Attributes:
         error: why the walk stopped before the end.
     """
 
-    def __init__(self, source: Source, offset: int, main: StreamWalk) -> None:
+    def __init__(
+        self, source: Source, offset: int, main: StreamWalk, *, exact: bool = False
+    ) -> None:
         self.source = source
         self.start_offset = offset
         self.error: StreamError | None = None
         self._main = main
+        self._exact = exact
 
     def records(self) -> Iterator[Record | PageBatch]:
         """Yield every byte of the channel under a name."""
         size = self._main.page_size.length if self._main.page_size else DEFAULT_PAGE_SIZE_LEN
-        reader = PageRecordReader(self._main.blocks, size, mapped=False)
+        reader = PageRecordReader(self._main.blocks, size, mapped=False, exact=self._exact)
         covered = self.start_offset
         try:
             for item in reader.read(Cursor(self.source, self.start_offset), bare=True):

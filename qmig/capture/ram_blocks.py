@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from qmig.capture.source import Source
     from qmig.memory import RamBlock
 
+    Owners = np.ndarray[Any, np.dtype[np.int64]]
+
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
 _STEP_LEN: Final = MIB // 4  # records read at a time to take their pages out; fits the L2 cache
 
@@ -76,7 +78,7 @@ class RecordedBlock(RamBlockView):
             at += len(owner)
         return zero
 
-    def _shows_zero(self, owner: np.ndarray[Any, np.dtype[np.int64]]) -> Flags:
+    def _shows_zero(self, owner: Owners) -> Flags:
         """Tell which pages have a ZERO record for their last whole version."""
         kinds = self._index.columns["kind"]
         if not len(kinds):
@@ -100,7 +102,7 @@ class RecordedBlock(RamBlockView):
         for chunk, low, high, base in self._chunks(first, len(out)):
             owner = chunk.owner[low:high]
             part = out[at : at + len(owner)]
-            shown = np.where(self._shows_zero(owner), -1, owner)
+            shown = self._shown(owner)
             edges = [0, *(np.flatnonzero(shown[1:] != shown[:-1]) + 1).tolist(), len(shown)]
             for begin, end in pairwise(edges):
                 run = int(shown[begin])
@@ -111,6 +113,10 @@ class RecordedBlock(RamBlockView):
                     part[begin:end] = 0
             self._apply_deltas(part, chunk, low, high)
             at += len(owner)
+
+    def _shown(self, owner: Owners) -> Owners:
+        """Return the run that gives each page its content, -1 for zeros."""
+        return np.where(self._shows_zero(owner), -1, owner)
 
     def _fill(self, out: Pages, place: Placement) -> None:
         """Write pages of one run into `out`."""

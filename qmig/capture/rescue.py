@@ -180,7 +180,7 @@ class _Rescuer:
                 behind = eof_offset is not None and error.offset > eof_offset
                 (found.damage_behind if behind else found.damage).append(error)
         for container in self._with(Role.PREEMPT):
-            preempt = PreemptWalk(container.source, container.stream_offset, walk)
+            preempt = PreemptWalk(container.source, container.stream_offset, walk, exact=True)
             ram.add_preempt(preempt)
             found.damage += [preempt.error] if preempt.error else []
         if walk.blocks:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qmig.capture.page_index import PageIndex
+    from qmig.capture.ram_blocks import Owners
     from qmig.capture.ram_view import Flags, Pages
     from qmig.capture.source import Source
     from qmig.memory import RamBlock
@@ -155,15 +156,29 @@ class RescuedBlock(RecordedBlock, RescuedView):
             if first < pages:
                 yield from self._known_in(first, min(CHUNK_PAGES, pages - first))
 
+    def _shown(self, owner: Owners) -> Owners:
+        shown = super()._shown(owner)
+        sources = self._index.columns["source"]
+        if len(sources):
+            shown[sources[owner] == BROKEN] = -1  # of an owner of -1, too, whatever it selects
+        return shown
+
     def _fill_pages(self, out: Pages, first: int) -> None:
-        present = self.present(first, len(out))
-        if present.all():
+        if not self._has_deltas(first, len(out)):
             super()._fill_pages(out, first)
             return
+        present = self.present(first, len(out))
         out[:] = 0
         edges = np.flatnonzero(np.diff(present, prepend=False, append=False)).tolist()
         for begin, end in zip(edges[::2], edges[1::2], strict=True):
             super()._fill_pages(out[begin:end], first + begin)
+
+    def _has_deltas(self, first: int, count: int) -> bool:
+        for chunk, low, high, _ in self._chunks(first, count):
+            begin, end = np.searchsorted(chunk.delta_pages, [low, high])
+            if begin < end:
+                return True
+        return False
 
 
 class RescuedMapped(MappedBlock, RescuedView):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qmig.capture.page_index import PageIndex
 from qmig.capture.page_size import DEFAULT_PAGE_SIZE_LEN
 from qmig.capture.ram_build import LAST_EPOCH, order_of
-from qmig.capture.records import PageBatch
+from qmig.capture.records import NOT_READ, PageBatch
 from qmig.capture.rescue_blocks import (
     BROKEN,
     RescuedBlock,
@@ -18,6 +18,7 @@ from qmig.capture.rescue_blocks import (
     RescuedView,
     last_written,
 )
+from qmig.errors import TruncatedStreamError
 from qmig.memory import PageKind, PageRun
 from qmig.pages.xbzrle import XbzrleError, decode_into
 from qmig.wire.ram import RamSaveFlag
@@ -101,15 +102,18 @@ class RamRescue:
     def _doubt(self, main: MainRescue, piece: int, label: int, epoch: int) -> None:
         """Take away the page right in front of the damage that ended a piece."""
         run = main.doubtful.pop(piece, None)
-        if run is None or run.kind == PageKind.ZERO:  # the word of a zero page is all of it
+        if run is not None:
+            (run,) = self._labelled([run], main.pieces[piece], piece, label)
+            self._doubt_last(run, self._order(epoch))
+
+    def _doubt_last(self, run: PageRun, order: int) -> None:
+        """Take away the last page of a run."""
+        if run.kind == PageKind.ZERO:  # the word of a zero page is all of it
             return
         page = run.first_page + run.count - 1
         last = run._replace(kind=PageKind.PLAIN, first_page=page, count=1)
-        walk = main.pieces[piece]
         self.doubtful_pages += 1
-        self._index.add(
-            self._labelled([last], walk, piece, label), source=BROKEN, order=self._order(epoch)
-        )
+        self._index.add([last], source=BROKEN, order=order)
 
     def _note_page_size(self, walk: RescueWalk) -> None:
         self._page_size_len = walk.known_page_size_len or self._page_size_len
@@ -136,9 +140,16 @@ class RamRescue:
     def add_preempt(self, walk: PreemptWalk) -> None:
         """Take the pages of a postcopy-preempt channel: behind those of all connections."""
         self._sources.append(walk.source)
+        order = order_of(LAST_EPOCH, self._connections + 1)
+        last: PageRun | None = None
         for item in walk.records():
             if isinstance(item, PageBatch):
-                self._add(item.runs, order_of(LAST_EPOCH, self._connections + 1))
+                self._add(item.runs, order)
+                last = item.runs[-1]
+            elif item.name != NOT_READ:
+                last = None
+        if last is not None and not isinstance(walk.error, TruncatedStreamError | None):
+            self._doubt_last(last, order)
 
     def add_channel(self, channel: RescuedChannel, container: Container) -> None:
         """Take the pages of a multifd channel, the one in that file."""

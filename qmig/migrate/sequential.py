@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from qmig.migrate.xbzrle_sender import XbzrleSender
 
     Pages = np.ndarray[Any, np.dtype[np.uint8]]
+    Numbers = np.ndarray[Any, np.dtype[np.int64]]
+    Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 _WORD_LEN: Final = 8
 _COMPRESS_LEVEL: Final = 1  # QEMU's default of compress-level
@@ -75,32 +77,40 @@ class RecordWriter:
 
     def zeros(self, block: RamBlock, first: int, count: int) -> int:
         """Write ZERO records; return their bytes."""
+        return self.zeros_at(block, np.arange(first, first + count))
+
+    def zeros_at(self, block: RamBlock, pages: Numbers) -> int:
+        """Write ZERO records of pages by their numbers, of which there is one; see `zeros`."""
         begun = self._stream.offset
         if block.index != self._block:
-            self._stream.write(self.head(block, first, RamSaveFlag.ZERO) + b"\0")
-            first, count = first + 1, count - 1
-        records = np.zeros((count, _WORD_LEN + 1), np.uint8)
-        records[:, :_WORD_LEN] = self._words(first, count, RamSaveFlag.ZERO)
+            self._stream.write(self.head(block, int(pages[0]), RamSaveFlag.ZERO) + b"\0")
+            pages = pages[1:]
+        records = np.zeros((len(pages), _WORD_LEN + 1), np.uint8)
+        records[:, :_WORD_LEN] = self._words(pages, RamSaveFlag.ZERO)
         self._stream.write(records.data)
         return self._stream.offset - begun
 
     def plain(self, block: RamBlock, first: int, pages: Pages) -> int:
         """Write PAGE records; return their bytes."""
+        return self.plain_at(block, np.arange(first, first + len(pages)), pages)
+
+    def plain_at(self, block: RamBlock, numbers: Numbers, pages: Pages) -> int:
+        """Write PAGE records of pages by their numbers, of which there is one; see `plain`."""
         begun = self._stream.offset
         if block.index != self._block:
-            self._stream.write(self.head(block, first, RamSaveFlag.PAGE))
+            self._stream.write(self.head(block, int(numbers[0]), RamSaveFlag.PAGE))
             self._stream.write(pages[0].tobytes())
-            first, pages = first + 1, pages[1:]
+            numbers, pages = numbers[1:], pages[1:]
         records = np.empty((len(pages), _WORD_LEN + self._size), np.uint8)
-        records[:, :_WORD_LEN] = self._words(first, len(pages), RamSaveFlag.PAGE)
+        records[:, :_WORD_LEN] = self._words(numbers, RamSaveFlag.PAGE)
         records[:, _WORD_LEN:] = pages
         self._stream.write(records.data)
         return self._stream.offset - begun
 
-    def _words(self, first: int, count: int, kind: RamSaveFlag) -> Pages:
+    def _words(self, pages: Numbers, kind: RamSaveFlag) -> Pages:
         flags = int(kind | RamSaveFlag.CONTINUE)
-        words = np.arange(first, first + count, dtype=">u8") * self._size | flags
-        return words.astype(">u8").view(np.uint8).reshape(count, _WORD_LEN)
+        words = pages * self._size | flags
+        return words.astype(">u8").view(np.uint8).reshape(len(pages), _WORD_LEN)
 
 
 class SequentialLayout:
@@ -149,6 +159,30 @@ class SequentialLayout:
                     entry, first + begin, pages[begin:end], first_round=first_round
                 )
             self._counters.add(transferred=written)
+
+    def send_some(self, block: int, first: int, wanted: Flags) -> None:
+        """Write some pages of a range of a guest that stands still, whole and in their order.
+
+        For ranges of few pages each, which would cost more than the pages do one by one.
+
+        Args:
+            block: index of the block.
+            first: first page of the range.
+            wanted: bool, shape (count,): which pages to write; the others are read and left out.
+        """
+        entry = self._guest.blocks[block]
+        pages = self._guest.read_pages(block, first, len(wanted))
+        numbers = np.flatnonzero(wanted)
+        written = 0
+        for begin, end, is_zero in equal_runs(zero_pages(pages)[numbers]):
+            some = numbers[begin:end]
+            if is_zero:
+                self._counters.add(duplicate=len(some))
+                written += self._records.zeros_at(entry, first + some)
+            else:
+                self._counters.add(normal=len(some))
+                written += self._records.plain_at(entry, first + some, pages[some])
+        self._counters.add(transferred=written)
 
     def _zeros(self, block: RamBlock, first: int, count: int, *, first_round: bool) -> int:
         if self._xbzrle is not None and not first_round:

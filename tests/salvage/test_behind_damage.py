@@ -13,7 +13,11 @@ from qmig.capture.salvaged import read_salvaged
 from qmig.capture.source import FileSource
 from qmig.salvaging import salvage
 from tests.builders import framing, mapped_ram, ram, vmdesc, xbzrle
+from tests.conftest import CaptureFiles
+from tests.corpus import FIXTURES
 from tests.property.patience import soon
+from tests.salvage.output import pages_of
+from tests.salvage.truth import contents, truth_of
 
 RAM_ID = 1
 SIZE = 4096
@@ -161,6 +165,55 @@ def test_last_section_of_ram_that_is_damaged_leaves_versions_old(tmp_path: Path)
     at = data.index(content(0, 1)) - 8  # its word
     _, found = found_in(data[:at] + NONSENSE + data[at + 64 :], tmp_path)
     assert found.versions_may_be_old
+
+
+def test_scattered_pages_are_all_written_and_no_other(tmp_path: Path) -> None:
+    """Alone, in runs, with short and long gaps, zero and not, over a step of the writer."""
+    seeded = random.Random("scattered")  # noqa: S311  # a choice that can be repeated
+    page, records, sent = 0, [], {}
+    while page < 6000:
+        for at in range(page, page + seeded.choice((1, 1, 1, 2, 30))):
+            zero = seeded.random() < 0.5
+            sent[BIG, at] = bytes(SIZE) if zero else content(1 + at % 250)
+            name = None if records else BIG
+            build = ram.zero(at * SIZE, name) if zero else ram.page(at * SIZE, sent[BIG, at], name)
+            records.append(build)
+            page = at + 1
+        page += seeded.choice((1, 1, 1, 3, 16, 17, 200))
+    data = stream(b"".join(records), blocks=[ram.BlockEntry(BIG, 8000 * SIZE)], description=b"")
+    path = tmp_path / "damaged"
+    path.write_bytes(data[:-40])  # in the last device
+    done = salvage(path, out=tmp_path / "out")
+    assert not done.found.guest_whole
+    assert pages_of(tmp_path / "out", SIZE) == {(b"big", at): sent[BIG, at] for _, at in sent}
+
+
+@pytest.mark.parametrize("pages", [2, 5, 60])
+def test_damage_does_not_make_pages_larger(pages: int, tmp_path: Path) -> None:
+    """Nothing but the records tells their size, and a larger page would reach over the damage."""
+    records = [plain(page, None if page else BIG) for page in range(pages)]
+    blocks = [ram.BlockEntry(BIG, 64 * SIZE)]
+    data = stream(*records, blocks=blocks, devices=b"", description=b"")
+    end = data.index(records[-1]) + len(records[-1])
+    found_pages, found = found_in(data[:end] + bytes(1 << 20), tmp_path)
+    assert found.page_size_len == SIZE
+    assert found_pages == {(BIG, page): content(page) for page in range(pages - 1)}
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.8])
+def test_page_of_a_preempt_channel_that_gained_a_byte_is_not_known(
+    at: float, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    name = "qemu-11.1-postcopy-preempt"
+    paths = capture_files(name)
+    versions = contents(truth_of(FIXTURES[name], paths))
+    data = paths[1].read_bytes()
+    place = int(len(data) * at)
+    (tmp_path / "channel").write_bytes(data[:place] + b"\0" + data[place:])
+    done = salvage(paths[0], tmp_path / "channel", out=tmp_path / "out")
+    assert not done.found.whole
+    for page, held in pages_of(tmp_path / "out", SIZE).items():
+        assert held in versions[page]
 
 
 def test_block_that_is_not_named_is_found_by_its_length(tmp_path: Path) -> None:
