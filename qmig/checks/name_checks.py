@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from qmig.capture.records import Record
 
 # Machine types are written down in QEMU's sources, hw/*: DEFINE_MACHINE, MACHINE_TYPE_NAME.
-_MACHINE: Final = re.compile(rb"[A-Za-z0-9._+-]+")
+# QEMU takes the beginning of its own name for it, the empty one as well.
+_MACHINE: Final = re.compile(rb"[A-Za-z0-9._+-]*")
 # Names of devices and blocks are made of those of types, addresses on a bus, ids that users give
 # (util/id.c: id_wellformed) and, for option ROMs, of files' names (hw/core/loader.c), any UTF-8.
 _CONTROL: Final = re.compile("[\0-\x1f\x7f]")

@@ -157,7 +157,8 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "name the machine with the characters that machine types have",
         _ERROR,
         "Machine types consist of letters, digits, dots, dashes, plus signs and underscores. A "
-        "QEMU compares the name with that of its own machine, and prints both.",
+        "QEMU compares the name with the beginning of its own machine's, as far as it goes, and "
+        "prints both where they differ. So it takes an empty one.",
         "migration/savevm.c: configuration_post_load, 10.0",
         _REFUSES,
         None,

@@ -128,6 +128,11 @@ STREAMS: Final[Mapping[str, Callable[[], Capture]]] = {
     "type of the configuration damaged to that of EOF": lambda: stream(
         configuration=b"\0" + framing.configuration("none")[1:]
     ),
+    "no name of a machine": lambda: stream(configuration=framing.configuration("")),
+    "beginning of the machine's name": lambda: stream(configuration=framing.configuration("no")),
+    "control character in the machine's name": lambda: stream(
+        configuration=framing.configuration("non\x07")
+    ),
     "unknown capability": lambda: stream(
         configuration=framing.configuration("none", [framing.capabilities(["warp-drive"])])
     ),
