@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from qmig.capture.capture import open_capture
 from qmig.capture.survey import Survey
 from qmig.checks.judge import Judge, note_error
+from qmig.checks.registry import RULES
 from qmig.checks.verdict import Reporter
 from qmig.errors import StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from qmig.capture.capture import Capture
     from qmig.capture.container import Container
@@ -41,8 +42,11 @@ def validate(
 
     Raises:
         SourceError: a file cannot be read, or is no migration stream.
-        ValueError: as `open_capture`.
+        ValueError: as `open_capture`; or `select` or `ignore` has what begins no rule's id.
     """
+    wrong = wrong_beginning([*select, *ignore])
+    if wrong is not None:
+        raise ValueError(wrong)
     try:
         capture = open_capture(*paths, page_size_len=page_size_len, offset=offset)
     except StreamError as error:
@@ -55,6 +59,14 @@ def validate(
         if _was_misled(capture):
             verdict = Judge(capture, select=select, ignore=ignore).run()
         return verdict
+
+
+def wrong_beginning(beginnings: Iterable[str]) -> str | None:
+    """Say which of some beginnings of rule ids begins none: no rule would be asked for by it."""
+    for beginning in beginnings:
+        if not beginning or not any(rule.startswith(beginning) for rule in RULES):
+            return f"{beginning!r} begins the id of no rule, as QM2 or QM201 do"
+    return None
 
 
 def _was_misled(capture: Capture) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qmig.checks.registry import RULES
 from qmig.checks.rule import Severity
 from qmig.checks.validate import validate as judged
+from qmig.checks.validate import wrong_beginning
 from qmig.cli.guard import BAD_INPUT, CANNOT_JUDGE, FINE, UsageError
 from qmig.cli.output import Output
 from qmig.cli.validate_request import NEVER, ValidateOptions
@@ -55,14 +56,16 @@ def _check(options: ValidateOptions) -> None:
     if options.explain is not None:
         if options.files:
             raise UsageError("--explain tells of a rule, and takes no file")
+        if options.json:
+            raise UsageError("--explain writes text, and no JSON")
         if options.explain not in RULES:
             raise UsageError(f"{options.explain!r} is no rule; docs/rules.md lists them")
         return
     if not options.files:
         raise UsageError("no file given")
-    for beginning in (*options.select, *options.ignore):
-        if not beginning or not any(rule_id.startswith(beginning) for rule_id in RULES):
-            raise UsageError(f"{beginning!r} begins the id of no rule, as QM2 or QM201 do")
+    wrong = wrong_beginning([*options.select, *options.ignore])
+    if wrong is not None:
+        raise UsageError(wrong)
 
 
 def _write(options: ValidateOptions, verdict: Verdict, output: Output) -> None:
@@ -78,7 +81,9 @@ def _write(options: ValidateOptions, verdict: Verdict, output: Output) -> None:
     from qmig.render.text_validate import validate_text_lines
 
     coloured = output.to_terminal and not os.environ.get("NO_COLOR")
-    output.write_lines(validate_text_lines(report, heading=bold if coloured else plain))
+    heading = bold if coloured else plain
+    some_rules = bool(options.select or options.ignore)
+    output.write_lines(validate_text_lines(report, heading=heading, some_rules=some_rules))
 
 
 def _exit_code(options: ValidateOptions, verdict: Verdict) -> int:

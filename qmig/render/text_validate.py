@@ -38,15 +38,16 @@ _OUTCOMES: Final = {
 
 
 def validate_text_lines(
-    report: Document, *, heading: Callable[[str], str] = plain
+    report: Document, *, heading: Callable[[str], str] = plain, some_rules: bool = False
 ) -> Iterator[str]:
     """Yield the lines of a report.
 
     Args:
         report: the document of `qmig.render.report_validate`.
         heading: gives headings their style.
+        some_rules: whether not all rules were asked for, so that nothing is said of the whole.
     """
-    yield from wrapped(_summary(report), first="", rest=_INDENT)
+    yield from wrapped(_summary(report, some_rules=some_rules), first="", rest=_INDENT)
     if report["missing"] is not None:
         lines = list(_missing_lines(report["missing"]))
         if lines:
@@ -77,14 +78,14 @@ def validate_text_lines(
             yield from wrapped(harmless(error["text"]), first=f"{_INDENT}- ", rest=f"{_INDENT}  ")
 
 
-def _summary(report: Document) -> str:
+def _summary(report: Document, *, some_rules: bool) -> str:
     names = [harmless(name) for name in report["files"]]
     first = cut(names[0], 60)
     what = first if len(names) == 1 else f"{first} and {plural(len(names) - 1, 'file')} more"
-    return f"{what}: {_judgement(report)}"
+    return f"{what}: {_judgement(report, some_rules=some_rules)}"
 
 
-def _judgement(report: Document) -> str:
+def _judgement(report: Document, *, some_rules: bool) -> str:
     counts = report["counts"]
     told = ", ".join(
         plural(counts[severity], severity)
@@ -93,6 +94,8 @@ def _judgement(report: Document) -> str:
     )
     behind = f" ({told})" if told else ""
     verdict = report["verdict"]
+    if some_rules and verdict in ("sound", "suspicious"):
+        return f"no error by the rules that were asked for{behind}"
     if verdict == "sound":
         return f"whole and right{behind}"
     if verdict == "suspicious":

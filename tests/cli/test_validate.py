@@ -87,6 +87,31 @@ def test_rules_can_be_selected_and_ignored(qmig: Run, tmp_path: Path) -> None:
     assert wrong.err == "qmig: 'QM9' begins the id of no rule, as QM2 or QM201 do\n"
 
 
+def test_some_rules_do_not_call_a_file_right(qmig: Run, tmp_path: Path) -> None:
+    paths = broken("QM018", tmp_path)
+    for options in (["--select", "QM1"], ["--ignore", "QM0"]):
+        done = qmig(["validate", *options, *paths])
+        assert done.code == 0
+        text = " ".join(done.out.split())  # long names wrap
+        assert ": no error by the rules that were asked for" in text
+        assert "whole and right" not in text
+
+
+@pytest.mark.parametrize("wrong", [["QM9"], ["QM1", ""], ["nonsense"], "QM0"])
+def test_a_call_refuses_what_begins_no_rule(wrong: list[str], tmp_path: Path) -> None:
+    """It would ask for nothing, and find everything sound; a text is not a list of one."""
+    paths = broken("QM018", tmp_path)
+    with pytest.raises(ValueError, match="begins the id of no rule"):
+        package.validate(*paths, select=wrong)
+    with pytest.raises(ValueError, match="begins the id of no rule"):
+        package.validate(*paths, ignore=wrong)
+
+
+def test_explain_writes_no_json(qmig: Run) -> None:
+    done = qmig(["validate", "--explain", "QM017", "--json"])
+    assert (done.code, done.out) == (2, "")
+
+
 def test_rule_is_explained(qmig: Run, tmp_path: Path) -> None:
     done = qmig(["validate", "--explain", "QM017"])
     assert done.code == 0
