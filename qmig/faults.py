@@ -20,6 +20,7 @@ class Fault(StrEnum):
     FILE_VERSION = "file-version"
     OLD_FILE_VERSION = "old-file-version"
     CONFIGURATION_MISSING = "configuration-missing"
+    MACHINE_NAME = "machine-name"
     CONFIGURATION_SUBSECTION = "configuration-subsection"
     SUBSECTION_VERSION = "subsection-version"
     TARGET_PAGE_BITS = "target-page-bits"

@@ -235,17 +235,25 @@ class _Writer:
         ram_at = self._ram_offset()
         before = [(e, source) for e, source in self._kept if e.offset < ram_at]
         for element, source in before:
-            self._stream.carry(chunks_of(source, element.offset, element.end)())
+            self._carry(element, source)
         if self._found.blocks:
             self._ram()
         for element, source in self._kept[len(before) :]:
-            self._stream.carry(chunks_of(source, element.offset, element.end)())
+            self._carry(element, source)
         body_len = None
         if not self._found.guest_whole:
             body = marker_body(self._found)
             body_len = len(body)
             self._marker(body)
         self._stream.finish(self._vmdescription(body_len))
+
+    def _carry(self, element: FoundElement, source: Source) -> None:
+        """Write an element as it stands; the footer of a device anew, for it may be damaged."""
+        anew = element.kind is QemuVmSection.SECTION_FULL and self._found.footers
+        end = element.body_end if anew else element.end
+        self._stream.carry(chunks_of(source, element.offset, end)())
+        if anew:
+            self._stream.write(FooterRecord(section_id=element.section_id).build())
 
     def _ram_offset(self) -> int:
         found = [element.offset for element, _ in self._found.elements if element.is_ram]

@@ -23,6 +23,7 @@ from qmig.wire.framing import (
     TargetPageBits,
 )
 from qmig.wire.gate import read_record, spaced_hex
+from qmig.wire.record import field_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 _TYPE: Final = bytes([QemuVmSection.CONFIGURATION])
 _NAME_AT: Final = 5  # behind the type and the name's length
 _MOST_NAME_LEN: Final = 127  # of a name that is believed without the type; QEMU's have up to 30
-_NAME_LOOK: Final = re.compile(rb"[A-Za-z0-9._+-]{3,}")
+_MOST_SHOWN_LEN: Final = 40  # of a name that is none
+# Machine types are written down in QEMU's sources, hw/*: DEFINE_MACHINE, MACHINE_TYPE_NAME.
+# QEMU takes the beginning of its own name for it, the empty one as well.
+_NAME_LOOK: Final = re.compile(rb"[A-Za-z0-9._+-]*")
+_LEAST_NAME_LEN: Final = 3  # of a name that is believed without the type
 _BEHIND: Final = bytes(
     (
         QemuVmSection.SUBSECTION,
@@ -54,7 +59,7 @@ def begins_configuration(cursor: Cursor) -> bool:
     if head[:1] == _TYPE or len(head) < _NAME_AT:
         return head[:1] == _TYPE
     length = _name_len(head)
-    if length > _MOST_NAME_LEN:
+    if not _LEAST_NAME_LEN <= length <= _MOST_NAME_LEN:
         return False
     data = cursor.peek(_NAME_AT + length + 1)
     name, behind = data[_NAME_AT : _NAME_AT + length], data[_NAME_AT + length :]
@@ -98,6 +103,17 @@ class ConfigurationReader:
             yield from self._behind_damaged_type()
             return
         record = read_record(cursor, ConfigurationRecord, what="configuration")
+        if not _NAME_LOOK.fullmatch(record.name):
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=start + field_table(ConfigurationRecord)["type"][1],
+                record="configuration",
+                field="name",
+                expected="letters, digits and . _ + -",
+                found=repr(text_of(record.name[:_MOST_SHOWN_LEN])),
+                hint="or its length is damaged",
+                fault=Fault.MACHINE_NAME,
+            )
         configuration = Configuration(text_of(record.name), start)
         self.configuration = configuration
         yield Record(start, cursor.offset - start, "configuration", record)

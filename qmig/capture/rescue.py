@@ -178,7 +178,8 @@ class _Rescuer:
             eof_offset = connection.eof_offset
             for error in damage:
                 behind = eof_offset is not None and error.offset > eof_offset
-                (found.damage_behind if behind else found.damage).append(error)
+                (found.damage_mended if behind else found.damage).append(error)
+            found.damage_mended += connection.mended
         for container in self._with(Role.PREEMPT):
             preempt = PreemptWalk(container.source, container.stream_offset, walk, exact=True)
             ram.add_preempt(preempt)
@@ -241,7 +242,7 @@ class _Rescuer:
         self._compare_lengths()
         unclear = last.last.vmdescription_error
         if unclear is not None and last.eof_offset is not None:
-            found.damage_behind.append(
+            found.damage_mended.append(
                 MalformedStreamError(
                     path=last.container.path,
                     offset=last.eof_offset + 1,

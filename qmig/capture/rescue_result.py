@@ -54,7 +54,7 @@ class Rescue(Closing):
         damage: what is wrong with the files, in order.
         versions_may_be_old: whether later versions of pages may be lost.
         eof: whether the end of the elements was found.
-        damage_behind: what is wrong behind the guest, from the vmdescription on.
+        damage_mended: what is wrong and concerns no part of the guest: the output does not have it.
         reasons: why the guest is not whole, as far as `damage` does not tell.
     """
 
@@ -71,7 +71,7 @@ class Rescue(Closing):
     missing: list[MissingDevice] = field(default_factory=list)
     missing_listed: bool = True
     damage: list[QmigError] = field(default_factory=list)
-    damage_behind: list[QmigError] = field(default_factory=list)
+    damage_mended: list[QmigError] = field(default_factory=list)
     versions_may_be_old: bool = False
     eof: bool = False
     reasons: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Rescue(Closing):
     @property
     def whole(self) -> bool:
         """Whether everything was there."""
-        return self.guest_whole and not self.damage_behind
+        return self.guest_whole and not self.damage_mended
 
     @property
     def ram(self) -> Ram:

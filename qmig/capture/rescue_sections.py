@@ -29,6 +29,7 @@ class FoundElement:
         offset: first byte.
         end: behind its footer.
         body_len: bytes of the body, without header and footer.
+        body_end: behind the body.
         extent: how the end of the body was found; see `qmig.capture.sections.Section`.
         behind_damage: whether something in front of it is damaged.
         complete: whether it was read to its end, and is as a QEMU may write it.
@@ -41,6 +42,7 @@ class FoundElement:
     offset: int
     end: int
     body_len: int = 0
+    body_end: int = 0
     extent: str = "grammar"
     behind_damage: bool = False
     complete: bool = False
@@ -137,7 +139,8 @@ class ElementCollector:
         if element is None:
             return
         element.complete = complete and _is_text(element.name)
-        element.body_len = element.end - element.offset - self._head_len - self._footer_len
+        element.body_end = element.end - self._footer_len
+        element.body_len = element.body_end - element.offset - self._head_len
         self.found.append(element)
 
     def stopped(self, error_offset: int, *, footers: bool | None) -> None:

@@ -15,12 +15,13 @@ from qmig.capture.ram import BlockListReader, PageRecordReader
 from qmig.capture.records import Opaque, PageBatch
 from qmig.capture.rescue_mapped import RescuedBlockList
 from qmig.capture.rescue_sections import ElementCollector
-from qmig.capture.resync import Damaged, next_place
+from qmig.capture.resync import Damaged, next_head, next_place
 from qmig.capture.source import Cursor
 from qmig.capture.stream import StreamWalk
 from qmig.errors import StreamError, TruncatedStreamError
 from qmig.limits import MAX_BLOCK_LEN, MAX_DAMAGED_PLACES
 from qmig.memory import RamBlock
+from qmig.wire.framing import QemuVmSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,7 @@ class RescueWalk(StreamWalk):
 
     Attributes:
         passed: what was wrong and did not stop it.
+        mended: of that, what an output does not have, because it is written anew.
         moved_blocks: indexes of the blocks whose pages may stand elsewhere in a mapped-ram file.
     """
 
@@ -77,6 +79,7 @@ class RescueWalk(StreamWalk):
         self._behind_damage = offset is not None
         self._mapped = False
         self.passed: list[StreamError] = []
+        self.mended: list[StreamError] = []
         self.moved_blocks: set[int] = set()
         if resumes is None:
             return
@@ -111,6 +114,17 @@ class RescueWalk(StreamWalk):
         """Index of the block that stands for one that is not known."""
         return len(self.blocks)
 
+    @property
+    def _passes_over_damage(self) -> bool:
+        return True
+
+    def _pass_over(self, error: StreamError) -> None:
+        section = self._open_section
+        # The output has its own header and RAM sections, and each device its footer anew.
+        full = section is not None and section.kind is QemuVmSection.SECTION_FULL
+        anew = section is None or full or section.idstr == "ram"
+        (self.mended if anew else self.passed).append(error)
+
     def _block_list(
         self, cursor: Cursor, section: Section, *, mapped: bool | None, ignore_shared: bool | None
     ) -> BlockListReader:
@@ -121,7 +135,7 @@ class RescueWalk(StreamWalk):
             ignore_shared=ignore_shared,
             page_size_len=self.page_size.length if self.page_size else None,
         )
-        self.passed, self.moved_blocks = reader.passed, reader.moved
+        reader.passed, self.moved_blocks = self.passed, reader.moved
         return reader
 
     def _ram_part(self, cursor: Cursor, *, mapped: bool = False) -> Iterator[Item]:
@@ -144,6 +158,7 @@ class MainRescue:
         pieces: the walks, finished but for the last one.
         elements: the sections and commands.
         damage: what was wrong, in order.
+        mended: what was wrong besides, and is written anew in an output.
         eof_offset: of the EOF byte, None where it was not found.
         described_offset: of the vmdescription that was found from the end of the data; None: it
             was not needed, or there is none.
@@ -162,6 +177,7 @@ class MainRescue:
         self.pieces = [RescueWalk(container, page_size_len=page_size_len, resumes=resumes)]
         self.elements = ElementCollector()
         self.damage: list[StreamError] = []
+        self.mended: list[StreamError] = []
         self.eof_offset: int | None = None
         self.described_offset: int | None = None
         self.doubtful: dict[int, PageRun] = {}
@@ -180,6 +196,7 @@ class MainRescue:
             if walk.eof_offset is not None:
                 self.eof_offset = walk.eof_offset
             self.damage += walk.passed
+            self.mended += walk.mended
             if walk.error is None:
                 self.elements.close(complete=True)
                 return
@@ -229,7 +246,10 @@ class MainRescue:
             devices=reader.device_keys,
             eof_offset=None if self.described_offset is None else self.described_offset - 1,
         )
-        found = next_place(Cursor(source, start), start, damaged)
+        cursor = Cursor(source, start)
+        begun = any(piece.sections.rows for piece in self.pieces)
+        found = None if begun else next_head(cursor, start)
+        found = found or next_place(cursor, start, damaged)
         if found is None:
             return None
         place = found.offset + FOOTER_LEN if found.footer else found.offset

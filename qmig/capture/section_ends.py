@@ -47,13 +47,16 @@ class SectionEnds(StreamState):
             if len(found) < FOOTER_LEN and expected.startswith(found):
                 raise cursor.truncated(FOOTER_LEN, len(found), what=f"footer of {section.idstr}")
             error = self._no_footer(cursor, start, section, found)
-            if not self._resync:
+            if not self._passes_over_damage:
                 raise error
             behind = start + FOOTER_LEN
+            if found[:1] == expected[:1] and section.kind == QemuVmSection.SECTION_START:
+                # Its parts have one of the two ids: that of the header may be the damaged one.
+                self._handlers.setdefault(int.from_bytes(found[1:], "big"), section)
             marked, footer_there = found[:1] == expected[:1], self._follows(cursor, behind)
             if not footer_there and (marked or not self._follows(cursor, start)):
                 raise error
-            self._note(error)
+            self._pass_over(error)
             if not marked:
                 if footer_there:
                     yield Opaque(start, FOOTER_LEN, NOT_READ, extent="damage")

@@ -99,7 +99,7 @@ class StreamWalk(SectionEnds):
         yield from self._behind_eof(cursor)
 
     def _configuration(self, cursor: Cursor) -> Iterator[Record]:
-        reader = ConfigurationReader(cursor, self._note if self._resync else None)
+        reader = ConfigurationReader(cursor, self._pass_over if self._passes_over_damage else None)
         for record in reader.read():
             self.configuration = reader.configuration
             yield record

@@ -141,6 +141,15 @@ class StreamState:
         self.error = self.error or error
         self.errors.append(error)
 
+    @property
+    def _passes_over_damage(self) -> bool:
+        """Whether damage is passed over where the end of what is damaged is known all the same."""
+        return self._resync
+
+    def _pass_over(self, error: StreamError) -> None:
+        """Note damage that is passed over."""
+        self._note(error)
+
     def _note_page_bits(self) -> None:
         bits = self.configuration.target_page_bits if self.configuration else None
         if bits is not None:

@@ -162,6 +162,7 @@ _FRAMING: Final[tuple[Rule, ...]] = (
         "migration/savevm.c: configuration_post_load, 10.0",
         _REFUSES,
         None,
+        frozenset({Fault.MACHINE_NAME}),
     ),
     Rule(
         "QM015",

@@ -45,7 +45,7 @@ def build_salvage_report(
         out: as the user named it.
         counters: what was counted.
     """
-    damage = [*found.damage, *found.damage_behind]
+    damage = [*found.damage, *found.damage_mended]
     blocks = [_block(*pair) for pair in zip(found.blocks, found.maps, strict=True)]
     roles = {container.path: container.role.value for container in found.containers}
     return {

@@ -41,7 +41,7 @@ def salvage_text_lines(report: Document) -> Iterator[str]:
     if report["whole"]:
         yield "everything was there: it is an ordinary stream, which a QEMU loads"
     elif report["guest_whole"]:
-        yield "the guest is whole, and a QEMU loads it: what is wrong stands behind it"
+        yield "the guest is whole, and a QEMU loads it: what is wrong was left out or mended"
     else:
         yield "parts of the guest are missing: no QEMU loads it (qmig/salvaged), and qmig reads it"
     yield from pairs(list(_summary(report)))

@@ -274,7 +274,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM011": Example(_unknown_section, sound),
     "QM012": Example(_odd_name, sound),
     "QM014": Example(
-        lambda: Broken(alone(_machine_name("no/ne")), 8), lambda: alone(_machine_name("none"))
+        lambda: Broken(alone(_machine_name("no/ne")), 9), lambda: alone(_machine_name("none"))
     ),
     "QM015": Example(_handler_of_nobody, sound),
     "QM013": Example(_nameless_section, sound),

@@ -10,6 +10,7 @@ from fixtures.recorder.errors import RecordError
 from qmig.salvaging import salvage
 from tests.conftest import CaptureFiles, FindQemu
 from tests.interop.test_loaded_by_qemu import blocks_at_destination, short_directory
+from tests.salvage.spots import SPOTS, spots
 
 __all__ = ["short_directory"]
 
@@ -60,4 +61,24 @@ def test_guest_that_is_whole_is_loaded(
     done = salvage(tmp_path / "cut", out=tmp_path / "out")
     assert done.found.guest_whole
     assert not done.found.whole
+    load(name, release, find_qemu, tmp_path / "out", short_directory)
+
+
+@pytest.mark.parametrize("spot", SPOTS)
+def test_guest_is_loaded_that_was_refused_for_one_byte(
+    spot: str,
+    find_qemu: FindQemu,
+    capture_files: CaptureFiles,
+    tmp_path: Path,
+    short_directory: Path,
+) -> None:
+    name, release = "qemu-10.0-ordinary", "10.0"
+    (path,) = capture_files(name)
+    damaged = bytearray(path.read_bytes())
+    damaged[spots(bytes(damaged), 4096)[spot]] ^= 0x40
+    (tmp_path / "damaged").write_bytes(damaged)
+    with pytest.raises(RecordError):
+        load(name, release, find_qemu, tmp_path / "damaged", short_directory.with_name("damaged"))
+    done = salvage(tmp_path / "damaged", out=tmp_path / "out")
+    assert done.found.guest_whole
     load(name, release, find_qemu, tmp_path / "out", short_directory)
