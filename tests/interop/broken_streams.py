@@ -36,6 +36,8 @@ class Capture:
         capabilities: that the destination sets.
         parameters: that it sets.
         arguments: its command line; None: that of the machine `none`.
+        by_socket: whether a stream without channels comes over a socket: releases before 8.2 read
+            no files.
     """
 
     main: bytes
@@ -43,6 +45,7 @@ class Capture:
     capabilities: Mapping[str, bool] = field(default_factory=dict)
     parameters: Mapping[str, int | str | bool] = field(default_factory=dict)
     arguments: Sequence[str] | None = None
+    by_socket: bool = False
 
 
 # -- an ordinary stream, part by part -------------------------------------------------------------

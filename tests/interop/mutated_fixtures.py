@@ -313,4 +313,42 @@ OTHERS: Final[Mapping[str, Mutation]] = {
     ),
 }  # fmt: skip
 
-MUTATIONS: Final[Mapping[str, Mutation]] = {**FRAMING, **RAM, **MAPPED, **MULTIFD, **OTHERS}
+
+def _older(release: str) -> Mapping[str, Mutation]:
+    """Give what is the same in releases before 10.0."""
+    ordinary, live = f"qemu-{release}-ordinary", f"qemu-{release}-xbzrle"
+    changes = {
+        "first footer's mark": Mutation(
+            ordinary, _FOOTER, "mark", to(0), rule="QM017", says="Missing section footer for ram"
+        ),
+        "id in a device's header": Mutation(
+            ordinary, _HEAD, "section_id", add(1), 3, rule="QM018",
+            says="Mismatched section id in footer for timer - read 0x0 expected 0x1",
+        ),
+        "id of a PART": Mutation(
+            ordinary, _HEAD, "section_id", to(0x80000001), 1, rule="QM011",
+            says="Unknown savevm section -2147483647",
+        ),
+        "length of ram's name": Mutation(ordinary, _HEAD, _NAME_LEN_AT, to(0x83), rule="QM012"),
+        "version of the file": Mutation(
+            ordinary, "file header", "version", to(4), rule="QM002",
+            says="Unsupported migration stream version",
+        ),
+        "flags of the first word": Mutation(ordinary, "RAM word", "word", flip(1), rule="QM101"),
+        "offset in EOS": Mutation(ordinary, "RAM word", "word", flip(0x1000), 1, rule="QM124"),
+        "EOF": Mutation(
+            live, "EOF", "type", to(0xFF), rule="QM010", says="Unknown savevm section type 255"
+        ),
+    }  # fmt: skip
+    return {f"{release}: {name}": mutation for name, mutation in changes.items()}
+
+
+MUTATIONS: Final[Mapping[str, Mutation]] = {
+    **FRAMING,
+    **RAM,
+    **MAPPED,
+    **MULTIFD,
+    **OTHERS,
+    **_older("7.2"),
+    **_older("5.2"),
+}

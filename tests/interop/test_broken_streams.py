@@ -87,7 +87,7 @@ def answer_of(qemu: Path, capture: Capture, files: list[Path], directory: Path) 
     with destination(qemu, capture, directory) as machine:
         outcome = Outcome.REFUSES
         try:
-            if capture.channels or capture.capabilities.get("postcopy-ram"):
+            if capture.channels or capture.by_socket:
                 with sending(machine, files):
                     machine.wait_migrated(seconds=HANG_SECONDS)
             else:
