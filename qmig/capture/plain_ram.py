@@ -110,6 +110,9 @@ def plain_ram(capture: Capture) -> PlainRam | None:
     size = walk.page_size.length
     if any(block.used_length % size for block in capture.blocks):
         return None
+    file = walk.source.mapped()
+    if file is None:  # a pipe or a decompressor also has let the bitmaps go by
+        return None
     runs: dict[str, list[PlainRun]] | None
     if mapped == {True}:
         if walk.eof_offset is None:
@@ -117,8 +120,7 @@ def plain_ram(capture: Capture) -> PlainRam | None:
         runs = _all_mapped_runs(walk.source, capture.blocks, size)
     else:
         runs = _recorded_runs(capture.survey.items, capture.blocks, size)
-    file = walk.source.mapped()
-    if runs is None or file is None or not _within(runs, size, len(file.view)):
+    if runs is None or not _within(runs, size, len(file.view)):
         return None
     return PlainRam(file, size, {block.name: block.pages(size) for block in capture.blocks}, runs)
 

@@ -1,5 +1,6 @@
 """What is written of memory, from where it stands and read: the same bytes, and no zeros."""
 
+import gzip
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,3 +156,19 @@ def test_file_that_was_cut_meanwhile_is_an_error(tmp_path: Path) -> None:
         ):
             out.pwritev(piece.runs[0].buffers, 0)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["qemu-10.0-mapped-plain", "libvirt-12-sparse", "qemu-10.0-ordinary"]
+)
+def test_what_a_decompressor_gives_is_read(
+    name: str, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    """The bitmaps of a mapped-ram file have gone by when it is asked where its pages are."""
+    (path,) = capture_files(name)
+    packed = tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    made = qmig.extract(packed, tmp_path / "packed")
+    expected = qmig.extract(path, tmp_path / "plain")
+    assert [file.sha256 for file in made.files] == [file.sha256 for file in expected.files]
+    assert made.files
