@@ -110,6 +110,10 @@ MAX_JUDGED_PAGE_RUNS: Final = 2_000_000
 # each block; what is known is told by the page records in any case.
 MAX_SALVAGED_RANGES: Final = 65_536
 
+# Sections and commands that a salvage keeps one by one, 300 bytes each; PARTs of RAM are folded. A
+# guest with dirty bitmaps, or with a hash table on POWER, has a PART of each in every round.
+MAX_SALVAGED_SECTIONS: Final = 200_000
+
 # Fields of one device as objects, 150 bytes each: a SCSI controller with full queues has some
 # thousands, a virtio-net (with 1,024 queues, used or not) 6,000.
 MAX_DEVICE_FIELDS: Final = 200_000

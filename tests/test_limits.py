@@ -16,7 +16,7 @@ import pytest
 
 import qmig
 from qmig import limits
-from qmig.capture import container, extent, rescue, stream, survey
+from qmig.capture import container, extent, rescue, rescue_sections, stream, survey
 from qmig.capture.capture import Capture
 from qmig.capture.extent import find_vmdescription, search_footer
 from qmig.capture.salvaged import read_salvaged
@@ -399,6 +399,22 @@ def kept_bodies(room: Room) -> None:
     assert "QM415" in {found.rule.id for found in qmig.validate(*paths).findings}
     room.patch.setattr(device_checks, "MAX_KEPT_BODIES_LEN", 4)
     assert qmig.validate(*paths).findings == []  # what is not kept is not looked at
+
+
+@holds("MAX_SALVAGED_SECTIONS")
+def salvaged_sections(room: Room) -> None:
+    room.patch.setattr(rescue_sections, "MAX_SALVAGED_SECTIONS", 20)
+    for number, raised in ((1000, False), (0, True)):
+        main = MainStream("10.0", "none", page_size=256)
+        main.ram_start(ram.block_list([ram.BlockEntry("ram", 1 << 16)]))
+        for _ in range(number):
+            main.ram_part(b"")  # of which a stream may have any number
+        data = main.unfinished() + commands.open_return_path() * 50 * raised
+        if raised:
+            with pytest.raises(LimitExceededError, match="at most 20 sections"):
+                salvage(*room.written(data), out=room.folder / "out", force=True)
+        else:
+            salvage(*room.written(data), out=room.folder / "out", force=True)
 
 
 @holds("MAX_SALVAGED_RANGES")

@@ -64,7 +64,7 @@ def rescue(
     Raises:
         SourceError: no file holds a main stream, or two do.
         StreamError: the wrapping of the main stream's file is damaged.
-        LimitExceededError: it has more runs of pages than can be kept.
+        LimitExceededError: it has more runs of pages, or more sections, than can be kept.
     """
     found = _opened(paths, offset)
     try:

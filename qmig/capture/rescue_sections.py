@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qmig.capture.ram_record import text_of
+from qmig.errors import LimitExceededError
+from qmig.limits import MAX_SALVAGED_SECTIONS
 from qmig.wire.framing import PartHead, QemuVmSection, SectionHead
 
 if TYPE_CHECKING:
@@ -56,6 +58,11 @@ class FoundElement:
             QemuVmSection.SECTION_END,
         )
 
+    @property
+    def continues_ram(self) -> bool:
+        """Whether it is a whole PART section of page records."""
+        return self.complete and self.is_ram and self.kind is QemuVmSection.SECTION_PART
+
 
 def _is_text(name: str) -> bool:
     """Tell whether a name is UTF-8, as all are that a QEMU writes.
@@ -69,11 +76,16 @@ def _is_text(name: str) -> bool:
 class ElementCollector:
     """Cuts the records of a stream into its elements.
 
+    Args:
+        path: of its file, for errors.
+
     Attributes:
-        found: the elements in their order, those that are not whole as well.
+        found: the elements in their order, those that are not whole as well. Whole PARTs of RAM
+            that follow one another are one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self._path = path
         self.found: list[FoundElement] = []
         self.open: FoundElement | None = None
         self._head_len = 0
@@ -94,6 +106,9 @@ class ElementCollector:
             name: its name; "" for page records.
             handlers: section id -> the section that opened it.
             behind_damage: whether something in front of it is damaged.
+
+        Raises:
+            LimitExceededError: there are more than can be kept.
         """
         if name in _BEGINS:
             self.close(complete=True)
@@ -141,6 +156,17 @@ class ElementCollector:
         element.complete = complete and _is_text(element.name)
         element.body_end = element.end - self._footer_len
         element.body_len = element.body_end - element.offset - self._head_len
+        if self.found and element.continues_ram and self.found[-1].continues_ram:
+            self.found[-1].end = element.end
+            return
+        if len(self.found) >= MAX_SALVAGED_SECTIONS:
+            raise LimitExceededError(
+                path=self._path,
+                offset=element.offset,
+                record="section header",
+                expected=f"at most {MAX_SALVAGED_SECTIONS} sections and commands",
+                found="one more",
+            )
         self.found.append(element)
 
     def stopped(self, error_offset: int, *, footers: bool | None) -> None:

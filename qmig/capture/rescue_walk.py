@@ -175,7 +175,7 @@ class MainRescue:
     ) -> None:
         self.container = container
         self.pieces = [RescueWalk(container, page_size_len=page_size_len, resumes=resumes)]
-        self.elements = ElementCollector()
+        self.elements = ElementCollector(container.path)
         self.damage: list[StreamError] = []
         self.mended: list[StreamError] = []
         self.eof_offset: int | None = None

@@ -170,7 +170,9 @@ def test_last_section_of_ram_that_is_damaged_leaves_versions_old(tmp_path: Path)
 def test_scattered_pages_are_all_written_and_no_other(tmp_path: Path) -> None:
     """Alone, in runs, with short and long gaps, zero and not, over a step of the writer."""
     seeded = random.Random("scattered")  # noqa: S311  # a choice that can be repeated
-    page, records, sent = 0, [], {}
+    page = 0
+    records: list[bytes] = []
+    sent: dict[tuple[str, int], bytes] = {}
     while page < 6000:
         for at in range(page, page + seeded.choice((1, 1, 1, 2, 30))):
             zero = seeded.random() < 0.5
