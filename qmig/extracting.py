@@ -80,6 +80,9 @@ def extract(
             capture = source
         else:
             paths = [source] if isinstance(source, str | os.PathLike) else list(source)
-            opened = open_capture(*paths, page_size_len=page_size_len, offset=offset)
+            piped = any(os.fspath(path) == "-" for path in paths)  # its bytes come once
+            opened = open_capture(
+                *paths, page_size_len=page_size_len, offset=offset, keep_all=piped
+            )
             capture = stack.enter_context(opened)
         return take_out(capture, out, options, progress=progress)

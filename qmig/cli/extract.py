@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qmig.capture.capture import open_capture
 from qmig.cli.guard import BAD_INPUT, FINE, UsageError
 from qmig.cli.output import is_same_file, show_report
+from qmig.cli.plain import STANDARD_STREAM
 from qmig.export.extract import ExtractFormat, ExtractOptions, check_extract
 from qmig.export.extract import extract as take_out
 from qmig.export.layout import Given
@@ -34,7 +35,10 @@ def extract(request: ExtractRequest) -> int:
     with (
         StopOnSignals(),
         open_capture(
-            *request.files, page_size_len=request.page_size_len, offset=request.offset
+            *request.files,
+            page_size_len=request.page_size_len,
+            offset=request.offset,
+            keep_all=STANDARD_STREAM in request.files,
         ) as capture,
     ):
         capture.keep_items = True

@@ -222,3 +222,16 @@ def test_the_same_as_a_call(stream: Path, qmig: Run, tmp_path: Path) -> None:
     with pytest.raises(library.WriterError, match="is no format; there are blocks, raw"):
         library.extract(stream, tmp_path / "tar", format="tar")
     assert not (tmp_path / "tar").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["qemu-10.0-ordinary", "qemu-10.0-mapped-plain", "libvirt-12-zstd"]
+)
+def test_standard_input(name: str, capture_files: CaptureFiles, qmig: Run, tmp_path: Path) -> None:
+    (path,) = capture_files(name)
+    piped = qmig(["extract", "-", "-o", tmp_path / "piped"], stdin=path.read_bytes())
+    assert (piped.code, piped.err) == (0, "")
+    assert qmig(["extract", path, "-o", tmp_path / "read"]).code == 0
+    files = {file.name: file.read_bytes() for file in (tmp_path / "read").glob("*.raw")}
+    assert files
+    assert files == {file.name: file.read_bytes() for file in (tmp_path / "piped").glob("*.raw")}
