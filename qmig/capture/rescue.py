@@ -239,6 +239,7 @@ class _Rescuer:
     def _find_missing(self, last: MainRescue) -> None:
         found = self._found
         found.description = _description_of(last)
+        self._leave_out_unsure()
         self._compare_lengths()
         unclear = last.last.vmdescription_error
         if unclear is not None and last.eof_offset is not None:
@@ -268,6 +269,13 @@ class _Rescuer:
                     found.missing.append(MissingDevice(*key))
         if marker:
             found.reasons.append("it was salvaged before: what was missing then is missing still")
+
+    def _leave_out_unsure(self) -> None:
+        """Leave out the sections of which nothing tells for certain where they end."""
+        for connection in self._connections:
+            unsure = {offset for piece in connection.pieces for offset in piece.unsure}
+            for element in connection.elements.found:
+                element.complete = element.complete and element.offset not in unsure
 
     def _compare_lengths(self) -> None:
         """Leave out the sections that are longer or shorter than they are described.

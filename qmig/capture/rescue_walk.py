@@ -57,6 +57,7 @@ class RescueWalk(StreamWalk):
     Attributes:
         passed: what was wrong and did not stop it.
         mended: of that, what an output does not have, because it is written anew.
+        unsure: offsets of the sections whose end is not certain.
         moved_blocks: indexes of the blocks whose pages may stand elsewhere in a mapped-ram file.
     """
 
@@ -80,6 +81,7 @@ class RescueWalk(StreamWalk):
         self._mapped = False
         self.passed: list[StreamError] = []
         self.mended: list[StreamError] = []
+        self.unsure: set[int] = set()
         self.moved_blocks: set[int] = set()
         if resumes is None:
             return
@@ -122,6 +124,11 @@ class RescueWalk(StreamWalk):
         section = self._open_section
         # The output has its own header and RAM sections, and each device its footer anew.
         full = section is not None and section.kind is QemuVmSection.SECTION_FULL
+        if section is not None and full and section.extent != "vmdescription":
+            # Neither its footer nor its description tells its end: it may hold the next one, too.
+            self.unsure.add(section.offset)
+            self.passed.append(error)
+            return
         anew = section is None or full or section.idstr == "ram"
         (self.mended if anew else self.passed).append(error)
 

@@ -160,6 +160,15 @@ def test_device_of_another_length_than_described_is_not_whole(at: int, tmp_path:
     assert f"expected {len(body)} bytes" in str(found.damage[0])
 
 
+def test_device_whose_end_nothing_confirms_is_not_whole(tmp_path: Path) -> None:
+    """Its footer has another id, which may be that of a later device; no description tells."""
+    other = TIMER[:-4] + (10).to_bytes(4, "big")
+    _, found = found_in(stream(plain(0, BIG), devices=other + STATE, description=b""), tmp_path)
+    assert not found.guest_whole
+    kept = [element.name for element, _ in found.elements if element.complete]
+    assert kept == ["ram", "ram", "ram", "globalstate"]
+
+
 def test_last_section_of_ram_that_is_damaged_leaves_versions_old(tmp_path: Path) -> None:
     data = stream(plain(0, BIG), plain(0, BIG, 1))
     at = data.index(content(0, 1)) - 8  # its word
