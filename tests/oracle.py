@@ -5,6 +5,7 @@ RAM record and packet begins and ends. It believes its input, and is no example 
 foreign files; what is cut short ends the walk with `whole` False.
 """
 
+import contextlib
 import struct
 from dataclasses import dataclass, field
 from typing import Final
@@ -179,7 +180,8 @@ class MainWalk:
                 if len(text) == length and b'"devices"' in text:
                     for device in vmdesc.parse(text).first("devices"):
                         key = (device.first("name"), device.first("instance_id"))
-                        self._lengths.setdefault(key, []).append(described_len(device))
+                        with contextlib.suppress(KeyError):  # a key is damaged
+                            self._lengths.setdefault(key, []).append(described_len(device))
                     return
 
     def _tail(self) -> None:

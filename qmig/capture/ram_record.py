@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from qmig.capture.page_walk import PageWalk, compress_bound
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from qmig.memory import RamBlock
 
 WORD_LEN: Final = fixed_len(RamWord)
+_CONTROL: Final = re.compile("[\0-\x1f\x7f]")
 _LEGAL_WORDS: Final = "one of ZERO, PAGE, XBZRLE, COMPRESS_PAGE, EOS, MULTIFD_FLUSH"
 _PAGE_KINDS: Final = (
     RamSaveFlag.ZERO,
@@ -88,6 +90,18 @@ def said_of_opening(flags: int, *, mapped: bool) -> dict[str, int | str]:
     if flags & ~int(RamSaveFlag.CONTINUE) in _BARE_KINDS:
         return {"untold": True}  # what stands behind it is taken for a word
     return {"says": f"Unknown combination of migration flags: 0x{flags:x}"}
+
+
+def is_plain_text(name: bytes) -> bool:
+    """Tell whether a name is UTF-8 without control characters, as all are that a QEMU writes.
+
+    Names of devices and blocks are made of those of types, addresses on a bus, ids that users give
+    (util/id.c: id_wellformed) and, for option ROMs, of files' names (hw/core/loader.c).
+    """
+    try:
+        return _CONTROL.search(name.decode("utf-8")) is None
+    except UnicodeDecodeError:
+        return False
 
 
 def flag_names(flags: int) -> str:

@@ -64,15 +64,6 @@ class FoundElement:
         return self.complete and self.is_ram and self.kind is QemuVmSection.SECTION_PART
 
 
-def _is_text(name: str) -> bool:
-    """Tell whether a name is UTF-8, as all are that a QEMU writes.
-
-    Another one is damaged. No vmdescription can hold it, so nothing would tell where the section
-    ends.
-    """
-    return not any("\ud800" <= char <= "\udfff" for char in name)
-
-
 class ElementCollector:
     """Cuts the records of a stream into its elements.
 
@@ -153,7 +144,7 @@ class ElementCollector:
         element, self.open = self.open, None
         if element is None:
             return
-        element.complete = complete and _is_text(element.name)
+        element.complete = complete
         element.body_end = element.end - self._footer_len
         element.body_len = element.body_end - element.offset - self._head_len
         if self.found and element.continues_ram and self.found[-1].continues_ram:

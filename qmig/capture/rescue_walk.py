@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 from qmig.capture.extent import FOOTER_LEN
 from qmig.capture.ram import BlockListReader, PageRecordReader
+from qmig.capture.ram_record import is_plain_text, text_of
 from qmig.capture.records import Opaque, PageBatch
 from qmig.capture.rescue_mapped import RescuedBlockList
 from qmig.capture.rescue_sections import ElementCollector
 from qmig.capture.resync import Damaged, next_head, next_place
 from qmig.capture.source import Cursor
 from qmig.capture.stream import StreamWalk
-from qmig.errors import StreamError, TruncatedStreamError
+from qmig.errors import MalformedStreamError, StreamError, TruncatedStreamError
 from qmig.limits import MAX_BLOCK_LEN, MAX_DAMAGED_PLACES
 from qmig.memory import RamBlock
-from qmig.wire.framing import QemuVmSection
+from qmig.wire.framing import QemuVmSection, SectionHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     Item = Record | PageBatch
 
+_MOST_SHOWN_LEN: Final = 40  # of a name that is none
 _NO_NAME: Final = "?" * 256  # one longer than a name can be, so that no record has it
 
 
@@ -131,6 +133,24 @@ class RescueWalk(StreamWalk):
             return
         anew = section is None or full or section.idstr == "ram"
         (self.mended if anew else self.passed).append(error)
+
+    def _opened(self, cursor: Cursor) -> tuple[Record, Section]:
+        start, before = cursor.offset, dict(self._handlers)
+        record, section = super()._opened(cursor)
+        wire = record.wire
+        if isinstance(wire, SectionHead) and not is_plain_text(wire.idstr):
+            # Its length may be what is damaged: a long one would swallow other sections.
+            self._handlers.clear()
+            self._handlers.update(before)
+            raise MalformedStreamError(
+                path=cursor.name,
+                offset=start,
+                record="section header",
+                field="idstr",
+                expected="the name of a device",
+                found=repr(text_of(wire.idstr[:_MOST_SHOWN_LEN])),
+            )
+        return record, section
 
     def _block_list(
         self, cursor: Cursor, section: Section, *, mapped: bool | None, ignore_shared: bool | None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from qmig.capture.ram_record import text_of
+from qmig.capture.ram_record import is_plain_text, text_of
 from qmig.checks.check import Check
 from qmig.wire.framing import SectionHead
 from qmig.wire.ram import RamBlockRecord
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from qmig.capture.container import Container
     from qmig.capture.records import Record
 
-# Names of devices and blocks are made of those of types, addresses on a bus, ids that users give
-# (util/id.c: id_wellformed) and, for option ROMs, of files' names (hw/core/loader.c), any UTF-8.
-_CONTROL: Final = re.compile("[\0-\x1f\x7f]")
 _MOST_INSTANCE: Final = 1 << 16
 
 
@@ -28,9 +24,9 @@ class NameCheck(Check):
     def record(self, container: Container, record: Record) -> None:
         """Look at the name in a record."""
         wire = record.wire
-        if isinstance(wire, SectionHead) and wire.idstr and not _is_text(wire.idstr):
+        if isinstance(wire, SectionHead) and wire.idstr and not is_plain_text(wire.idstr):
             self._report("QM012", container, record, wire.idstr, instance_id=wire.instance_id)
-        elif isinstance(wire, RamBlockRecord) and not _is_text(wire.idstr):
+        elif isinstance(wire, RamBlockRecord) and not is_plain_text(wire.idstr):
             self._report("QM107", container, record, wire.idstr)
 
     def _report(
@@ -55,10 +51,3 @@ class NameCheck(Check):
             untold=b"\0" in name and values.get("instance_id", 0) < _MOST_INSTANCE,
             **values,
         )
-
-
-def _is_text(name: bytes) -> bool:
-    try:
-        return _CONTROL.search(name.decode("utf-8")) is None
-    except UnicodeDecodeError:
-        return False
