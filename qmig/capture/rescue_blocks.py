@@ -12,6 +12,7 @@ from qmig.capture.page_index import CHUNK_BITS, CHUNK_PAGES, Chunk
 from qmig.capture.ram_blocks import MappedBlock, RecordedBlock
 from qmig.capture.ram_view import RamBlockView
 from qmig.limits import MIB
+from qmig.pages.flags import true_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -226,6 +227,15 @@ class RescuedMapped(MappedBlock, RescuedView):
         """See `RamBlockView.known_zero`."""
         bits, _ = self._bits_there(first, count)
         return ~bits & self.present(first, count)
+
+    def _fill_pages(self, out: Pages, first: int) -> None:
+        present = self.present(first, len(out))
+        if present.all():
+            super()._fill_pages(out, first)
+            return
+        out[:] = 0
+        for begin, end in true_runs(present):
+            super()._fill_pages(out[begin:end], first + begin)
 
     def _bits(self, first: int, count: int) -> Flags:
         return self._bits_there(first, count)[0]
