@@ -188,8 +188,8 @@ def libvirt_options(
 
 def _missing(capture: Capture) -> list[str]:
     missing = {name: view.missing_pages() for name, view in capture.ram.items()}
-    if any(missing.values()):
-        from qmig.capture.requirements import channels_not_given
+    if any(missing.values()) or capture.channel_files:
+        from qmig.capture.channel_set import channels_not_given
 
         error = channels_not_given(capture)
         if error is not None:

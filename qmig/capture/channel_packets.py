@@ -89,6 +89,7 @@ class ChannelCounters:
         device_state_len: bytes of their payloads.
         methods: compression numbers of the data packets.
         payload_len: bytes of all payloads.
+        highest_num: highest packet_num; -1: there is none.
         last_pages: block and offsets of the last packet with pages.
     """
 
@@ -106,6 +107,7 @@ class ChannelCounters:
     device_state_len: int = 0
     methods: set[int] = field(default_factory=set)
     payload_len: int = 0
+    highest_num: int = -1
     last_pages: tuple[str, tuple[int, ...]] = ("", ())
 
     def count(self, packet: Packet) -> None:
@@ -116,6 +118,8 @@ class ChannelCounters:
             self.device_state_packets += 1
             self.device_state_len += packet.payload_len
             return
+        if packet.packet_num is not None and packet.packet_num > self.highest_num:
+            self.highest_num = packet.packet_num
         self.normal_pages += len(packet.normal_pages)
         self.zero_pages += len(packet.zero_pages)
         if packet.normal_pages:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from qmig.capture.channel_set import missing_packets
 from qmig.capture.requirements import (
     is_mapped,
     pages_absent,
@@ -162,6 +163,11 @@ def _channel_set(capture: Capture) -> Iterator[Remark]:
     missing = sorted(set(range(max(by_id, default=-1))) - set(by_id))
     if missing:
         yield Remark(f"channel {named(map(str, missing))} is missing")
+    elif lost := missing_packets(channel.walk.counters for channel in channels):
+        yield Remark(
+            f"{lost} packets or more are in none of the files: a channel with a higher id is "
+            "missing, or packets are"
+        )
     elif walk is not None and walk.ram_ended and channels and pages_absent(capture, walk):
         yield Remark(
             "not all pages of the main memory were sent: a channel with a higher id may be missing"

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qmig.capture.releases import RELEASES, Evidence, between, describe_releases, possible_releases
-from qmig.errors import SourceError
 from qmig.memory import PageKind
 from qmig.wire.multifd_flags import MultifdCompression
 
@@ -87,21 +86,6 @@ def uses_multifd(capture: Capture) -> str | None:
     if absent and not _has_content(capture, walk):
         return "no page with content is in the main stream"
     return None
-
-
-def channels_not_given(capture: Capture) -> SourceError | None:
-    """Return the error of a main stream whose RAM went over multifd channels that are not there.
-
-    It is no damage, and nothing of that RAM is known: neither that it is right, nor its bytes.
-    """
-    shown = None if capture.channel_files else uses_multifd(capture)
-    if shown is None:
-        return None
-    return SourceError(
-        f"its RAM went over multifd channels, whose files were not given: {shown}",
-        path=capture.files[0].path,
-        hint="give all files of the migration together",
-    )
 
 
 def is_mapped(walk: StreamWalk) -> bool:

@@ -6,6 +6,7 @@ from heapq import merge
 from operator import eq
 from typing import TYPE_CHECKING, Any, Final
 
+from qmig.capture.channel_set import missing_packets
 from qmig.checks.multifd_log import NO_NUMBER, ChannelLog
 from qmig.checks.multifd_packet_checks import name_of
 from qmig.wire.multifd import MultifdPacket9
@@ -24,14 +25,19 @@ _FIELD: Final = field_table(MultifdPacket9)["packet_num"]
 def judge_numbers(context: Context, logs: Sequence[ChannelLog]) -> None:
     """Report numbers that repeat, are missing, or go back in a channel.
 
-    Judged where all SYNC packets have pages_alloc 0, which only 9.2 and later write, and where no
-    channel is missing.
+    Judged one by one where all SYNC packets have pages_alloc 0, which only 9.2 and later write, and
+    where no channel is missing. Of the others it can be told how many there must be.
     """
     counts = [log.walk.counters for log in logs]
     syncs = sum(count.syncs for count in counts)
     ids = sorted(log.walk.channel_id or 0 for log in logs)
     bare = syncs > 0 and sum(count.syncs_alloc_zero for count in counts) == syncs
-    if not bare or ids != list(range(len(logs))) or _as_they_must_be(logs):
+    if ids != list(range(len(logs))):
+        return
+    if not bare:
+        _too_few(context, logs)
+        return
+    if _as_they_must_be(logs):
         return
     import numpy as np  # slow to import
 
@@ -81,6 +87,23 @@ def _going_back(context: Context, logs: Sequence[ChannelLog]) -> None:
                 expected=f"more than {int(kept[at - 1])}, as in the packet before",
                 found=str(int(kept[at])),
             )
+
+
+def _too_few(context: Context, logs: Sequence[ChannelLog]) -> None:
+    """Report that there are fewer packets than were numbered, at that of the highest number."""
+    missing = missing_packets(log.walk.counters for log in logs)
+    if not missing or any(log.full for log in logs):
+        return
+    highest = max(log.walk.counters.highest_num for log in logs)
+    log = next(log for log in logs if log.walk.counters.highest_num == highest)
+    _report(
+        context,
+        "QM331",
+        log,
+        log.numbers.index(highest),
+        expected=f"{highest + 1} packets in all channels, as this is number {highest}",
+        found=f"{highest + 1 - missing}",
+    )
 
 
 def _gaps(

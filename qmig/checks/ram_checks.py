@@ -72,7 +72,7 @@ class BlockListCheck(Check):
                     found=f"{seen.seen_pages}",
                 )
         if absent:
-            from qmig.capture.requirements import channels_not_given
+            from qmig.capture.channel_set import channels_not_given
 
             error = channels_not_given(capture)
             if error is not None:

@@ -27,11 +27,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "QM331",
         "have all packets that were numbered",
-        Severity.WARNING,
-        "Since 9.2 the numbers of all channels together run from 0 without a gap. A packet that "
-        "is missing was lost on the way into the capture, with its pages.",
+        Severity.ERROR,
+        "Since 9.2 the numbers of all channels together run from 0 without a gap; before, there "
+        "are at least as many packets as the highest number tells. A packet that is missing was "
+        "lost on the way into the capture with its pages, or the file of a channel was not given.",
         _NUMBERS,
-        Outcome.LOADS,
+        Outcome.LOADS_WRONG,
     ),
     Rule(
         "QM332",

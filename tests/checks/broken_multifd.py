@@ -300,7 +300,12 @@ def _sync_of_one_channel() -> Broken:
     made = connections("8.2")
     packets = made.channels[1].packets
     index = [at for at, packet in enumerate(made.channels[1].ram_packets()) if _is_sync(packet)][1]
+    never_sent = made.packet(1, index).packet_num
     del packets[index]
+    for channel, read in enumerate(made.channels):
+        for at, packet in enumerate(read.ram_packets()):
+            if packet.packet_num > never_sent:
+                made.change(channel, at, packet_num=packet.packet_num - 1)
     return made.broken(1, index)
 
 

@@ -498,3 +498,15 @@ def test_main_stream_without_its_channels_is_not_saved_as_a_guest_of_zeros(
     assert result.err.startswith(f"qmig: {main}: its RAM went over multifd channels")
     assert not list(tmp_path.iterdir())
     assert qmig(["save", main, *channels, "--stream", out]).code == 0
+
+
+@pytest.mark.parametrize("release", ["5.2", "7.2", "10.0", "11.1"])
+def test_a_set_without_one_of_its_channels_is_not_saved(
+    release: str, qmig: Run, capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    *rest, _ = capture_files(f"qemu-{release}-multifd-none")
+    done = qmig(["save", *rest, "--fixed-ram", tmp_path / "out", "--quiet"])
+    assert done.code == 3
+    assert "packets of its multifd channels, or more, are in none of the files" in done.err
+    assert list(tmp_path.iterdir()) == []
+    assert qmig(["validate", *rest]).code == 1
