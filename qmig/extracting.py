@@ -11,6 +11,7 @@ from qmig.errors import WriterError
 from qmig.export.extract import Extract, ExtractFormat, ExtractOptions, check_extract
 from qmig.export.extract import extract as take_out
 from qmig.export.layout import Given
+from qmig.migrate.target import check_not_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +58,8 @@ def extract(
         What was taken out: the layout and where it is known from, files, what is missing.
 
     Raises:
-        WriterError: the options do not go together, or the layout is not known.
+        WriterError: the options do not go together, or the layout is not known; or the output is
+            one of the files to read.
         SourceError: the source cannot be read, or is no migration stream.
         StreamError: the source is damaged.
         MissingPagesError: the capture does not hold a page (without `holes`).
@@ -80,6 +82,7 @@ def extract(
             capture = source
         else:
             paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+            check_not_read(out, paths)
             piped = any(os.fspath(path) == "-" for path in paths)  # its bytes come once
             opened = open_capture(
                 *paths, page_size_len=page_size_len, offset=offset, keep_all=piped

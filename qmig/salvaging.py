@@ -34,6 +34,7 @@ from qmig.migrate.output import AtomicFile
 from qmig.migrate.sequential import SequentialLayout
 from qmig.migrate.skeleton import Skeleton
 from qmig.migrate.stream_output import names_stream
+from qmig.migrate.target import check_not_read
 from qmig.saving import OutputFormat, SaveOptions, check_output, save_guest
 from qmig.wire.framing import FooterRecord, QemuVmSection, SectionHead
 from qmig.wire.magic import SALVAGED_SECTION
@@ -105,6 +106,7 @@ def salvage(
         WriterError: the output is one of the files to read.
     """
     check_output(out, SaveOptions(OutputFormat.STREAM, force=force))
+    check_not_read(out, paths)
     counters = Counters()
     with rescue(*paths, page_size_len=page_size_len, offset=offset) as found:
         write_salvaged(found, out, counters=counters, force=force, progress=progress)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qmig.errors import OutputError, OutputRefusedError
+from qmig.errors import OutputError, OutputRefusedError, WriterError
 from qmig.migrate.descriptor import output_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,22 @@ class Target:
     name: str
     force: bool
     replaced: os.stat_result | None
+
+
+def check_not_read(out: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse to replace a file that is read.
+
+    Raises:
+        WriterError: an output is one of the inputs.
+    """
+    try:
+        target = Path(out).stat()
+    except (OSError, ValueError):
+        return  # nothing is there
+    for path in inputs:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(target, Path(path).stat()):
+                raise WriterError(f"{os.fspath(out)} is one of the files to read")
 
 
 def check_target(path: str | os.PathLike[str], *, force: bool = False) -> Target:

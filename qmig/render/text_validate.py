@@ -99,7 +99,7 @@ def _judgement(report: Document, *, some_rules: bool) -> str:
     if verdict == "sound":
         return f"whole and right{behind}"
     if verdict == "suspicious":
-        return f"whole, but suspicious{behind}"
+        return f"suspicious{behind}; QEMU 10.0 loads it"
     if verdict == "not judged":
         return f"could not be judged to its end{behind}"
     outcomes = {rule["outcome"] for rule in report["rules"] if rule["severity"] == "error"}

@@ -3,13 +3,16 @@
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import qmig
 from qmig.errors import OutputError, OutputRefusedError
 from qmig.migrate.output import AtomicFile
 from qmig.migrate.target import check_target
+from tests.conftest import CaptureFiles
 
 
 def names(folder: Path) -> list[str]:
@@ -74,3 +77,17 @@ def test_check_changes_nothing(tmp_path: Path) -> None:
     target = check_target(tmp_path / "vm.img")
     assert (target.folder, target.name, target.replaced) == (tmp_path, "vm.img", None)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("verb", [qmig.salvage, partial(qmig.extract, format="raw")])
+def test_what_is_read_is_not_replaced(
+    verb: Callable[..., object], capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    (stream,) = capture_files("qemu-10.0-ordinary")
+    own = tmp_path / "own"
+    own.write_bytes(stream.read_bytes())
+    (tmp_path / "link").symlink_to(own)
+    for out in (own, tmp_path / "link"):
+        with pytest.raises(qmig.WriterError, match="is one of the files to read"):
+            verb(own, out=out, force=True)
+    assert own.read_bytes() == stream.read_bytes()
