@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from qmig.capture.block_list import BlockListReader
 from qmig.capture.extent import FOOTER_LEN, footer_bytes
 from qmig.capture.mapped_header import MappedHeaderReader
 from qmig.capture.page_size import LEGAL_PAGE_SIZES
-from qmig.capture.ram import BlockListReader
 from qmig.capture.records import Opaque, Record
 from qmig.capture.source import FileSource
 from qmig.errors import MalformedStreamError, TruncatedStreamError

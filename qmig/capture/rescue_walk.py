@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from qmig.capture.block_list import BlockListReader
 from qmig.capture.extent import FOOTER_LEN
-from qmig.capture.ram import BlockListReader, PageRecordReader
+from qmig.capture.ram import PageRecordReader
 from qmig.capture.ram_record import is_plain_text, text_of
 from qmig.capture.records import Opaque, PageBatch
 from qmig.capture.rescue_mapped import RescuedBlockList
