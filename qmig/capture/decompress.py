@@ -67,10 +67,14 @@ class _Member(Protocol):
     def hungry(self) -> bool:
         """Tell whether it needs input to go on."""
 
+    def before_damage(self, data: bytes) -> bytes:
+        """Return what there is in front of the byte at which `feed` failed with this input."""
+
 
 class _Zlib:
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._before = self._inner
 
     @property
     def eof(self) -> bool:
@@ -81,10 +85,28 @@ class _Zlib:
         return self._inner.unused_data
 
     def feed(self, data: bytes) -> bytes:
+        self._before = self._inner.copy()
         return self._inner.decompress(self._inner.unconsumed_tail + data, _OUT_LEN)
 
     def hungry(self) -> bool:
         return not self._inner.unconsumed_tail
+
+    def before_damage(self, data: bytes) -> bytes:
+        inner, rest = self._before, self._before.unconsumed_tail + data
+        plain = bytearray()
+        step = _OUT_LEN
+        while step:
+            sound = inner.copy()
+            try:
+                some = inner.decompress(rest, step)
+            except zlib.error:
+                inner, step = sound, step // 2
+                continue
+            if not some:
+                break
+            plain += some
+            rest = inner.unconsumed_tail
+        return bytes(plain)
 
 
 class _Buffered:
@@ -107,6 +129,10 @@ class _Buffered:
     def hungry(self) -> bool:
         return self._inner.needs_input
 
+    def before_damage(self, data: bytes) -> bytes:
+        del data
+        return b""  # they cannot go back
+
 
 _MEMBERS: Final[dict[str, Callable[[], Any]]] = {
     "gzip": _Zlib,
@@ -127,6 +153,9 @@ def _iter_members(source: Source, offset: int, codec: str) -> Iterator[bytes]:
                 plain = member.feed(data)
             except (zlib.error, OSError, EOFError, lzma.LZMAError) as error:
                 raise_lack_of_memory(error)
+                rest = member.before_damage(data)
+                if rest:
+                    yield rest
                 raise _damaged(source, codec, position, str(error), data) from error
             position += len(data)
             if plain:

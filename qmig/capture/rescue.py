@@ -343,6 +343,13 @@ class _Rescuer:
             )
         if any(channel.walk.counters.device_state_packets for channel in self._channels):
             found.reasons.append("device state that went over multifd channels is not taken over")
+        for container in found.containers:
+            failure = container.source.failure
+            if failure is not None and not failure.values.get("cut"):
+                found.reasons.append(
+                    f"the compressed data of {container.path} is damaged, and its checksum stands "
+                    "behind it: bytes in front of the place that was noticed may be wrong as well"
+                )
         guessed = [e.name for e, _ in found.elements if e.extent == _GUESS]
         if guessed:
             found.reasons.append("nothing in it tells where its sections end: they may be cut")
