@@ -121,19 +121,21 @@ class RescueWalk(StreamWalk):
 
     @property
     def _passes_over_damage(self) -> bool:
-        return True
+        # The output has its own header and RAM sections, and each device its footer anew; of other
+        # sections it would have the damage.
+        section = self._open_section
+        full = section is not None and section.kind is QemuVmSection.SECTION_FULL
+        return section is None or full or section.idstr == "ram"
 
     def _pass_over(self, error: StreamError) -> None:
         section = self._open_section
-        # The output has its own header and RAM sections, and each device its footer anew.
         full = section is not None and section.kind is QemuVmSection.SECTION_FULL
         if section is not None and full and section.extent != "vmdescription":
             # Neither its footer nor its description tells its end: it may hold the next one, too.
             self.unsure.add(section.offset)
             self.passed.append(error)
             return
-        anew = section is None or full or section.idstr == "ram"
-        (self.mended if anew else self.passed).append(error)
+        self.mended.append(error)
 
     def _opened(self, cursor: Cursor) -> tuple[Record, Section]:
         start, before = cursor.offset, dict(self._handlers)

@@ -7,6 +7,8 @@ import pytest
 
 import qmig
 from qmig.salvaging import salvage
+from tests.builders import framing, ram
+from tests.builders.machine import MainStream
 from tests.conftest import CaptureFiles
 from tests.salvage.output import pages_of
 from tests.salvage.spots import SPOTS, spots
@@ -44,3 +46,21 @@ def test_one_byte_is_mended(
     assert [device[:2] for device in first] == [device[:2] for device in second]
     # All but the id, which is the damaged one where the header was hit.
     assert [device[2][5:-4] for device in first] == [device[2][5:-4] for device in second]
+
+
+def test_a_live_section_whose_footer_is_damaged_is_left_out(tmp_path: Path) -> None:
+    """Which of its two ids is right decides what its parts belong to."""
+    main = MainStream("10.0", "none")
+    body = (2).to_bytes(8, "big")  # EOS
+    main.add(framing.section_start(0, "block", body, footer=framing.section_footer(1)))
+    main.ram_start(ram.block_list([ram.BlockEntry("ram", PAGE_LEN)]))
+    main.ram_part(ram.zero(0, "ram"))
+    main.switchover()
+    main.ram_end()
+    main.standard_devices()
+    (tmp_path / "damaged").write_bytes(main.finish())
+    found = salvage(tmp_path / "damaged", out=tmp_path / "out").found
+    assert not found.guest_whole
+    assert [element.name for element, _ in found.elements if not element.complete] == ["block"]
+    with qmig.open_capture(tmp_path / "out") as capture:
+        assert capture.errors == []
