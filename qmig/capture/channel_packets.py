@@ -89,7 +89,7 @@ class ChannelCounters:
         device_state_len: bytes of their payloads.
         methods: compression numbers of the data packets.
         payload_len: bytes of all payloads.
-        highest_num: highest packet_num; -1: there is none.
+        highest_nums: the two highest packet_num, the higher one first; -1: there is none.
         last_pages: block and offsets of the last packet with pages.
     """
 
@@ -107,7 +107,7 @@ class ChannelCounters:
     device_state_len: int = 0
     methods: set[int] = field(default_factory=set)
     payload_len: int = 0
-    highest_num: int = -1
+    highest_nums: tuple[int, int] = (-1, -1)
     last_pages: tuple[str, tuple[int, ...]] = ("", ())
 
     def count(self, packet: Packet) -> None:
@@ -118,8 +118,10 @@ class ChannelCounters:
             self.device_state_packets += 1
             self.device_state_len += packet.payload_len
             return
-        if packet.packet_num is not None and packet.packet_num > self.highest_num:
-            self.highest_num = packet.packet_num
+        number = packet.packet_num
+        if number is not None and number > self.highest_nums[1]:
+            first = self.highest_nums[0]
+            self.highest_nums = (number, first) if number > first else (first, number)
         self.normal_pages += len(packet.normal_pages)
         self.zero_pages += len(packet.zero_pages)
         if packet.normal_pages:

@@ -34,8 +34,10 @@ def judge_numbers(context: Context, logs: Sequence[ChannelLog]) -> None:
     bare = syncs > 0 and sum(count.syncs_alloc_zero for count in counts) == syncs
     if ids != list(range(len(logs))):
         return
+    missing = missing_packets(log.walk.counters for log in logs)
     if not bare:
-        _too_few(context, logs)
+        if missing and not any(log.full for log in logs):
+            _too_few(context, logs, missing)
         return
     if _as_they_must_be(logs):
         return
@@ -61,7 +63,7 @@ def judge_numbers(context: Context, logs: Sequence[ChannelLog]) -> None:
             found=f"{int(ordered[at])}, as in {name_of(other.walk, int(index_of[first]))}",
         )
     if len(ordered) and int(ordered[-1]) >= len(ordered):
-        _gaps(context, logs, order, ordered, log_of, index_of)
+        _gaps(context, "QM331" if missing else "QM333", logs, order, ordered, log_of, index_of)
 
 
 def _as_they_must_be(logs: Sequence[ChannelLog]) -> bool:
@@ -89,25 +91,24 @@ def _going_back(context: Context, logs: Sequence[ChannelLog]) -> None:
             )
 
 
-def _too_few(context: Context, logs: Sequence[ChannelLog]) -> None:
+def _too_few(context: Context, logs: Sequence[ChannelLog], missing: int) -> None:
     """Report that there are fewer packets than were numbered, at that of the highest number."""
-    missing = missing_packets(log.walk.counters for log in logs)
-    if not missing or any(log.full for log in logs):
-        return
-    highest = max(log.walk.counters.highest_num for log in logs)
-    log = next(log for log in logs if log.walk.counters.highest_num == highest)
+    highest = max(log.walk.counters.highest_nums[0] for log in logs)
+    log = next(log for log in logs if log.walk.counters.highest_nums[0] == highest)
+    count = sum(len(log.numbers) - log.numbers.count(NO_NUMBER) for log in logs)
     _report(
         context,
         "QM331",
         log,
         log.numbers.index(highest),
-        expected=f"{highest + 1} packets in all channels, as this is number {highest}",
-        found=f"{highest + 1 - missing}",
+        expected=f"{count + missing} packets, or more, by the numbers of all channels",
+        found=str(count),
     )
 
 
 def _gaps(
     context: Context,
+    rule_id: str,
     logs: Sequence[ChannelLog],
     order: np.ndarray[Any, np.dtype[np.int64]],
     ordered: np.ndarray[Any, np.dtype[np.uint64]],
@@ -123,7 +124,7 @@ def _gaps(
         missing = str(first) if first == last else f"{first} to {last}"
         _report(
             context,
-            "QM331",
+            rule_id,
             logs[int(log_of[behind])],
             int(index_of[behind]),
             expected=f"{first} next among all channels",

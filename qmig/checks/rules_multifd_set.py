@@ -44,6 +44,16 @@ RULES: Final[tuple[Rule, ...]] = (
         Outcome.LOADS,
     ),
     Rule(
+        "QM333",
+        "number packets no higher than there are packets",
+        Severity.WARNING,
+        "Since 9.2 the numbers of all channels together run from 0 without a gap. There are as "
+        "many packets as there should be, so it is the number that is damaged; no receiver looks "
+        "at it.",
+        _NUMBERS,
+        Outcome.LOADS,
+    ),
+    Rule(
         "QM340",
         "put as many SYNCs on each channel",
         Severity.ERROR,

@@ -284,6 +284,15 @@ def _number_missing() -> Broken:
     return made.broken(1, index, _FIELDS["packet_num"])
 
 
+def _number_too_high() -> Broken:
+    made = connections()
+    count = sum(len(read.ram_packets()) for read in made.channels)
+    places = ((c, at) for c in range(2) for at in range(len(made.channels[c].ram_packets())))
+    channel, index = next(p for p in places if made.packet(*p).packet_num == count - 1)
+    made.change(channel, index, packet_num=count + 4)
+    return made.broken(channel, index, _FIELDS["packet_num"])
+
+
 def _number_back() -> Broken:
     made = connections()
     index = made.find(1, _has_pages)
@@ -432,6 +441,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "QM328": Example(_payload(multifd.QPL, 0, be32(1)), _QPL),
     "QM330": Example(_number_twice, _sound()),
     "QM331": Example(_number_missing, _sound()),
+    "QM333": Example(_number_too_high, _sound()),
     "QM332": Example(_number_back, _sound()),
     "QM340": Example(_sync_of_one_channel, _sound(name="8.2")),
     "QM341": Example(_sync_of_all_channels, _sound(name="8.2")),

@@ -279,7 +279,7 @@ MULTIFD: Final[Mapping[str, Mutation]] = {
         _MULTIFD, "multifd packet header", "flags", to(0), -1, 1, rule="QM340"
     ),
     "multifd: packet number": Mutation(
-        _MULTIFD, "multifd packet header", "packet_num", flip(1 << 40), 2, 1, rule="QM331"
+        _MULTIFD, "multifd packet header", "packet_num", flip(1 << 40), 2, 1, rule="QM333"
     ),
     "multifd: block": Mutation(
         _MULTIFD, "multifd packet header", "ramblock", lambda old: b"q" + old[1:], 1, 1,
