@@ -47,7 +47,7 @@ def missing_packets(channels: Iterable[ChannelCounters]) -> int:
     One counter numbers the packets of all channels, from 0 on. Up to 8.2 two of them can get one
     number, and then none gets the next; so the highest tells in all releases how many there were
     (migration/multifd.c: multifd_send_pages, 3.1 to 8.2; multifd_send_fill_packet, 9.0). One number
-    alone may be damaged, for no receiver looks at it: then the second highest tells.
+    alone may be damaged, for no receiver looks at it: so one far above the others is not believed.
 
     Args:
         channels: what was counted in each.
@@ -57,4 +57,5 @@ def missing_packets(channels: Iterable[ChannelCounters]) -> int:
         numbered += counters.packets - counters.device_state_packets
         highest += counters.highest_nums
     first, second = sorted(highest)[:-3:-1]
-    return max(0, min(first + 1 - numbered, second + 1 - (numbered - 1)))
+    believed = first if first <= second + 1 else second
+    return max(0, believed + 1 - numbered)
