@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from qmig.memory import RamBlock
 
 _PROBE_LEN: Final = MIB
+# Where the data ends inside a page, a part of it is a whole page of a smaller size.
+_MOST_OF_A_CUT: Final = 1
 _CONTINUING: Final = (bytes([QemuVmSection.SECTION_PART]), bytes([QemuVmSection.SECTION_END]))
 
 
@@ -58,7 +60,7 @@ def probed_page_size(cursor: Cursor, blocks: Sequence[RamBlock], guess: PageSize
     window = _Window(cursor.source, cursor.offset, length)
     found = {size: _records(window, blocks, size) for size in LEGAL_PAGE_SIZES}
     most = max(found.values())
-    if found[guess.length] == most:
+    if found[guess.length] >= most - _MOST_OF_A_CUT:
         return guess
     return PageSize(max(size for size in found if found[size] == most), "page records")
 

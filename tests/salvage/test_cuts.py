@@ -54,3 +54,15 @@ def test_pages_before_a_cut_are_recovered_and_no_other(
         assert known == len(expected)
         recovered += len(found)
     assert bool(recovered) == (name not in NOTHING_BEFORE_THE_END)
+
+
+def test_a_cut_inside_of_a_page_makes_no_smaller_pages(
+    capture_files: CaptureFiles, tmp_path: Path
+) -> None:
+    """The vmdescription is cut off, and most pages are compressed: any size but for flags fits."""
+    (path,) = capture_files("qemu-8.2-compress")
+    with path.open("rb") as file:
+        (tmp_path / "cut").write_bytes(file.read(22578))
+    found = salvage(tmp_path / "cut", out=tmp_path / "out").found
+    assert found.page_size_len == 4096
+    assert not any("cannot be decoded" in reason for reason in found.reasons)
