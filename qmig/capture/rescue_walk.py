@@ -91,6 +91,7 @@ class RescueWalk(StreamWalk):
         self.moved_blocks = resumes.moved_blocks
         self._mapped = resumes.mapped
         self.configuration = resumes.configuration
+        self._note_page_bits()
         if self._behind_damage:  # the same file: what was found ahead holds
             self._description = resumes.description_reader
 

@@ -64,3 +64,20 @@ def test_a_live_section_whose_footer_is_damaged_is_left_out(tmp_path: Path) -> N
     assert [element.name for element, _ in found.elements if not element.complete] == ["block"]
     with qmig.open_capture(tmp_path / "out") as capture:
         assert capture.errors == []
+
+
+def test_page_size_of_a_damaged_configuration_is_that_of_the_output(tmp_path: Path) -> None:
+    """It is known before the damage; another one found by trying would contradict it."""
+    bits = framing.target_page_bits(15)
+    main = MainStream(
+        "10.0", "none", subsections=[bits, framing.subsection("configuration/x", b"")]
+    )
+    main.ram_start(ram.block_list([ram.BlockEntry("ram", 1 << 15)]))
+    main.ram_part(ram.page(0, bytes(range(256)) * 128, "ram"))
+    main.ram_end()
+    main.standard_devices()
+    (tmp_path / "damaged").write_bytes(main.finish())
+    found = salvage(tmp_path / "damaged", out=tmp_path / "out").found
+    assert found.page_size_len == 1 << 15
+    with qmig.open_capture(tmp_path / "out") as capture:
+        assert capture.errors == []
