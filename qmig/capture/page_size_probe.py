@@ -60,9 +60,11 @@ def probed_page_size(cursor: Cursor, blocks: Sequence[RamBlock], guess: PageSize
     window = _Window(cursor.source, cursor.offset, length)
     found = {size: _records(window, blocks, size) for size in LEGAL_PAGE_SIZES}
     most = max(found.values())
-    if found[guess.length] >= most - _MOST_OF_A_CUT:
+    best = max(size for size in found if found[size] == most)
+    cut = _MOST_OF_A_CUT if best < guess.length else 0
+    if found[guess.length] >= most - cut:
         return guess
-    return PageSize(max(size for size in found if found[size] == most), "page records")
+    return PageSize(best, "page records")
 
 
 def _records(window: _Window, blocks: Sequence[RamBlock], page_size_len: int) -> int:
