@@ -25,6 +25,8 @@ from tests.interop.judge import (
 
 TARGETS = targets.RECIPES
 
+TRIES = 3
+
 
 def judge(what: Recorded, folder: Path) -> None:
     with opened(what) as seen:
@@ -40,7 +42,16 @@ def judge(what: Recorded, folder: Path) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", RECIPES)
 def test_x86_capture_is_read(name: str, qemus: Path, tmp_path: Path) -> None:
-    judge(recorded(name, record(RECIPES[name], qemus, tmp_path), tmp_path), tmp_path)
+    # What a guest that runs does while it is saved is not the same each time; on a busy machine it
+    # may not do all that it is recorded for. Then it is recorded again; the last one is judged.
+    for attempt in range(TRIES if RECIPES[name].live else 1):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        what = recorded(name, record(RECIPES[name], qemus, folder), folder)
+        with opened(what) as seen:
+            if not unmet_claims(seen):
+                break
+    judge(what, folder)
 
 
 @pytest.mark.qemu
