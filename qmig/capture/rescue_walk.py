@@ -23,7 +23,7 @@ from qmig.capture.stream import StreamWalk
 from qmig.errors import MalformedStreamError, StreamError, TruncatedStreamError
 from qmig.limits import MAX_BLOCK_LEN, MAX_DAMAGED_PLACES
 from qmig.memory import RamBlock
-from qmig.wire.framing import QemuVmSection, SectionHead
+from qmig.wire.framing import QemuVmSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,23 +138,19 @@ class RescueWalk(StreamWalk):
             return
         self.mended.append(error)
 
-    def _opened(self, cursor: Cursor) -> tuple[Record, Section]:
-        start, before = cursor.offset, dict(self._handlers)
-        record, section = super()._opened(cursor)
-        wire = record.wire
-        if isinstance(wire, SectionHead) and not is_plain_text(wire.idstr):
+    def _register(self, cursor: Cursor, section: Section) -> None:
+        name = section.idstr.encode("utf-8", "surrogateescape")
+        if not is_plain_text(name):
             # Its length may be what is damaged: a long one would swallow other sections.
-            self._handlers.clear()
-            self._handlers.update(before)
             raise MalformedStreamError(
                 path=cursor.name,
-                offset=start,
+                offset=section.offset,
                 record="section header",
                 field="idstr",
                 expected="the name of a device",
-                found=repr(text_of(wire.idstr[:_MOST_SHOWN_LEN])),
+                found=repr(text_of(name[:_MOST_SHOWN_LEN])),
             )
-        return record, section
+        super()._register(cursor, section)
 
     def _block_list(
         self, cursor: Cursor, section: Section, *, mapped: bool | None, ignore_shared: bool | None

@@ -190,8 +190,13 @@ class StreamWalk(RamSections):
                 found="one more",
             )
         record, section = opened_section(cursor, in_package=self._in_package)
-        self._handlers[section.section_id] = section
+        self._register(cursor, section)
         return record, section
+
+    def _register(self, cursor: Cursor, section: Section) -> None:
+        """Note a section that was opened, for the parts that name its id alone."""
+        del cursor
+        self._handlers[section.section_id] = section
 
     def _section(self, cursor: Cursor, opened: tuple[Record, Section]) -> Iterator[Item]:
         record, section = opened
